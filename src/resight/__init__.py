@@ -1,0 +1,1 @@
+"""Resight: from a folder of medical images to a ResNet classifier that can be trusted and deployed."""

@@ -1,0 +1,236 @@
+"""The predictions table: what every model writes and every evaluation, audit, comparison and report reads.
+
+One row per image and label. `score` (what the model said), `probability` (calibrated on a named cohort) and `decision`
+(at a named operating point) are three different things and have three columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resight.errors import PredictionsError, nearest, require
+from resight.tables import read_table
+from resight.types import Mask, Scores, Targets, Task
+
+COLUMNS = (
+    "image",
+    "patient_id",
+    "split",
+    "fold",
+    "label",
+    "logit",
+    "score",
+    "probability",
+    "decision",
+    "operating_point",
+    "target",
+    "mask",
+    "error",
+)
+"""Columns with a meaning of their own, in the order they are written; all others are attributes (age, sex, ...)."""
+_NUMBERS = ("logit", "score", "probability", "decision", "target")
+_TRUE = {"1", "true", "yes", "1.0"}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A predictions table in long form.
+
+    Attributes:
+        table: one row per image and label, every image with all labels in the same order.
+        labels: the labels in order.
+        task: kind of classification; decides whether scores of one image sum to 1.
+    """
+
+    table: pd.DataFrame
+    labels: tuple[str, ...]
+    task: Task
+
+    @classmethod
+    def from_arrays(
+        cls, images: pd.DataFrame, labels: tuple[str, ...], task: Task, **columns: np.ndarray[Any, Any] | None
+    ) -> Predictions:
+        """Lay `(N, L)` arrays out as rows.
+
+        Args:
+            images: N rows with `image` and whatever else is known of it (`patient_id`, `split`, attributes).
+            labels: names of the L columns of each array.
+            task: kind of classification.
+            **columns: arrays of shape `(N, L)` named as the columns of the table; None is left away.
+        """
+        count, n_labels = len(images), len(labels)
+        table = images.loc[images.index.repeat(n_labels)].reset_index(drop=True)
+        table["label"] = np.tile(np.asarray(labels, dtype=object), count)
+        for name, array in columns.items():
+            if array is not None:
+                table[name] = np.asarray(array).reshape(count * n_labels)
+        return cls(_ordered(table), labels, task)
+
+    @classmethod
+    def read(cls, path: Path, task: Task | None = None) -> Predictions:
+        """Read a table made by anybody.
+
+        Needed are `image`, `label` and one of `probability`, `score`, `logit`; `target` for an evaluation. Where
+        `score` is absent it is taken from the best there is; where `mask` is absent, a row with a target counts.
+
+        Args:
+            path: CSV or Parquet file.
+            task: kind of classification; guessed from the table when not given (one label: binary; targets of each
+                image sum to 1: multiclass; otherwise multilabel).
+
+        Raises:
+            PredictionsError: a column is missing, a value impossible, or an image lacks a label or has it twice.
+        """
+        table = read_table(path, error=PredictionsError, text_columns=("image", "patient_id", "label"))
+        where = str(path)
+        for needed in ("image", "label"):
+            if needed not in table.columns:
+                raise PredictionsError(
+                    f"no column {needed!r}", where=where, fix=nearest(needed, map(str, table.columns))
+                )
+        if not {"probability", "score", "logit"} & set(table.columns):
+            raise PredictionsError("no column with predictions", where=where, expected="probability, score or logit")
+        if table.empty:
+            raise PredictionsError("the table has no rows", where=where)
+        for column in set(_NUMBERS) & set(table.columns):
+            table[column] = _numbers(table, column, where)
+        table = table.astype({"image": str, "label": str})
+        labels = tuple(str(label) for label in table["label"].unique())
+        table = _rectangular(table, labels, where)
+        _check_ranges(table, where)
+        table["score"] = _best_score(table)
+        table["mask"] = _mask(table)
+        return cls(_ordered(table), labels, task or _guess_task(table, len(labels)))
+
+    def write(self, path: Path) -> None:
+        """Write CSV, or Parquet where the name ends in `.parquet`; floats keep all digits."""
+        if path.suffix == ".parquet":
+            require("pyarrow", extra="parquet")
+            self.table.to_parquet(path, index=False)
+        else:
+            self.table.to_csv(path, index=False, lineterminator="\n")
+
+    def __len__(self) -> int:
+        return len(self.table) // len(self.labels)
+
+    def images(self) -> pd.DataFrame:
+        """One row per image: `image`, `patient_id`, `split`, and the attributes."""
+        per_label = {*COLUMNS} - {"image", "patient_id", "split", "fold", "error"}
+        columns = [c for c in self.table.columns if c not in per_label]
+        return self.table.loc[self.table.index[:: len(self.labels)], columns].reset_index(drop=True)
+
+    def array(self, column: str) -> Scores:
+        """One column as `(N, L)` floats; NaN where the table holds nothing.
+
+        Raises:
+            PredictionsError: the table has no such column.
+        """
+        if column not in self.table.columns:
+            raise PredictionsError(f"no column {column!r}", where="predictions table")
+        return self.table[column].to_numpy(dtype=np.float64).reshape(-1, len(self.labels))
+
+    def has(self, column: str) -> bool:
+        """Whether a column is there and holds at least one value."""
+        return column in self.table.columns and bool(self.table[column].notna().any())
+
+    def probabilities(self) -> Scores:
+        """Calibrated probabilities where the table has them, raw scores otherwise."""
+        return self.array("probability" if self.has("probability") else "score")
+
+    def targets(self) -> Targets:
+        """Targets `(N, L)`; NaN where unknown."""
+        return self.array("target")
+
+    def mask(self) -> Mask:
+        """True where target and score are known and the row counts."""
+        known = self.array("mask") > 0 if "mask" in self.table.columns else np.ones((len(self), len(self.labels)), bool)
+        return known & ~np.isnan(self.targets()) & ~np.isnan(self.array("score"))
+
+    def groups(self) -> np.ndarray[Any, Any]:
+        """Patient of every image `(N,)`; the image itself where no patient is given."""
+        images = self.images()
+        if "patient_id" not in images.columns:
+            return images["image"].to_numpy(dtype=object)
+        return images["patient_id"].fillna(images["image"]).astype(str).to_numpy(dtype=object)
+
+    def part(self, **equal: str | int) -> Predictions:
+        """The rows where every named column has the given value, for example `part(split="test")`."""
+        keep = np.ones(len(self.table), dtype=bool)
+        for column, value in equal.items():
+            keep &= (self.table[column] == value).to_numpy()
+        return replace(self, table=self.table.loc[keep].reset_index(drop=True))
+
+
+def _numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
+    values = table[column]
+    if values.dtype == object:
+        values = values.map(lambda v: 1.0 if str(v).lower() == "true" else 0.0 if str(v).lower() == "false" else v)
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    bad = numbers.isna() & values.notna()
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        raise PredictionsError(
+            f"{column} = {table[column].iloc[row]!r} in row {row + 2}", where=where, expected="a number"
+        )
+    return numbers
+
+
+def _rectangular(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> pd.DataFrame:
+    twice = table.duplicated(["image", "label"])
+    if twice.any():
+        row = table.loc[twice].iloc[0]
+        raise PredictionsError(f"image {row['image']!r} has label {row['label']!r} twice", where=where, expected="once")
+    counts = table.groupby("image", sort=False)["label"].size()
+    short = counts.index[counts.to_numpy() != len(labels)]
+    if len(short):
+        have = set(table.loc[table["image"] == short[0], "label"])
+        missing = [label for label in labels if label not in have]
+        raise PredictionsError(
+            f"image {short[0]!r} has no row for label {missing[0]!r}", where=where, expected="a row each"
+        )
+    image_order, _ = pd.factorize(table["image"])
+    label_order = pd.Categorical(table["label"], categories=list(labels)).codes
+    return table.iloc[np.lexsort((label_order, image_order))].reset_index(drop=True)
+
+
+def _check_ranges(table: pd.DataFrame, where: str) -> None:
+    for column, low, high in (("probability", 0.0, 1.0), ("target", 0.0, 1.0), ("decision", 0.0, 1.0)):
+        if column not in table.columns:
+            continue
+        outside = ((table[column] < low) | (table[column] > high)).to_numpy()
+        if outside.any():
+            row = int(outside.argmax())
+            found = f"{column} = {table[column].iloc[row]} for image {table['image'].iloc[row]!r}"
+            raise PredictionsError(found, where=where, expected=f"{low:g} to {high:g}")
+
+
+def _best_score(table: pd.DataFrame) -> pd.Series[float]:
+    column = next(c for c in ("score", "probability", "logit") if c in table.columns)
+    return table[column]
+
+
+def _mask(table: pd.DataFrame) -> pd.Series[bool]:
+    known = table["target"].notna() if "target" in table.columns else pd.Series(data=False, index=table.index)
+    if "mask" in table.columns:
+        known &= table["mask"].astype(str).str.lower().isin(_TRUE)
+    return known
+
+
+def _guess_task(table: pd.DataFrame, n_labels: int) -> Task:
+    if n_labels == 1:
+        return "binary"
+    if "target" in table.columns:
+        sums = table["target"].to_numpy(dtype=float).reshape(-1, n_labels).sum(axis=1)
+        if np.all(np.isnan(sums) | np.isclose(sums, 1.0)):
+            return "multiclass"
+    return "multilabel"
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    first = [c for c in COLUMNS if c in table.columns]
+    return table[[*first, *(c for c in table.columns if c not in COLUMNS)]]

@@ -1,0 +1,146 @@
+"""Typed settings: TOML in, checked key by key, and the record of a run out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from resight.errors import SettingsError, nearest
+
+
+class Options(BaseModel):
+    """Base of all settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def load_toml(path: Path, model: type[AnyOptions], overrides: Iterable[str] = ()) -> AnyOptions:
+    """Read a settings file and check every key and value.
+
+    Args:
+        path: TOML file.
+        model: the settings class.
+        overrides: `section.key=value` strings, the value in TOML syntax (bare words count as strings).
+
+    Raises:
+        SettingsError: no such file, not TOML, unknown key (nearest match and line named) or impossible value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot be read ({error})", where=str(path)) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"not valid TOML: {error}", where=str(path)) from error
+    for override in overrides:
+        _apply_override(data, override)
+    return validate(model, data, where=str(path), text=text)
+
+
+def dump_toml(settings: Options) -> str:
+    """The settings as TOML, every default written out; keys without a value are left away."""
+    return tomli_w.dumps(_without_none(settings.model_dump(mode="json")))
+
+
+def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, text: str = "") -> AnyOptions:
+    """Build settings from a mapping; the first thing wrong becomes one readable line.
+
+    Args:
+        model: the settings class.
+        data: keys and values.
+        where: what the data came from, for the message.
+        text: the TOML text, to name the line.
+
+    Raises:
+        SettingsError: unknown key or impossible value.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        line = _line_of(text, location)
+        place = f"{where}:{line}" if line else where
+        key = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            names = _keys_at(model, location[:-1])
+            raise SettingsError(f"unknown key {key!r}", where=place, fix=nearest(location[-1], names)) from None
+        if first["type"] == "missing":
+            raise SettingsError(f"the key {key!r} is missing", where=place) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(
+            f"{key} = {first['input']!r}" if key else "settings", where=place, expected=message
+        ) from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON with sorted keys; NaN becomes null, so that every reader can parse it."""
+    path.write_text(json.dumps(_plain(data), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in cast("Sequence[Any]", value)]
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        return _plain(value.item())
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in cast("dict[str, Any]", value).items() if v is not None}
+    return value
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, raw = override.partition("=")
+    if not separator:
+        raise SettingsError(f"override {override!r}", where="--set", expected="section.key=value")
+    try:
+        value = tomllib.loads(f"v = {raw}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+    data[last] = value
+
+
+def _keys_at(model: type[Options], location: Sequence[str]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(part)
+        options = [a for a in (field.annotation, *get_args(field.annotation)) if _is_options(a)] if field else []
+        if not options:
+            return []
+        model = cast("type[Options]", options[0])
+    return list(model.model_fields)
+
+
+def _is_options(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Options)
+
+
+def _line_of(text: str, location: Sequence[str]) -> int:
+    """Line of a key below its [section] header; 0 when it is not in the text (an override, a default)."""
+    section: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            section = [part.strip() for part in header[1].split(".")]
+        elif (key := re.match(r"\s*([\w.-]+)\s*=", line)) and [*section, *key[1].split(".")] == list(location):
+            return number
+    return 0

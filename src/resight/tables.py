@@ -1,0 +1,59 @@
+"""Reading tables that people made: CSV with any separator and a byte-order mark, or Parquet."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resight.errors import DataError, require
+
+_SEPARATORS = (",", ";", "\t", "|")
+_ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
+
+
+def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read CSV (also gzipped) or Parquet.
+
+    Args:
+        path: the file; `.parquet` is Parquet, all else text whose separator is found in the header line.
+        error: what to raise.
+        text_columns: columns that stay text, such as identifiers with leading zeros.
+
+    Returns:
+        The table with column names stripped of blanks.
+
+    Raises:
+        DataError: of the class asked for: absent, empty, or not a table.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise error("no such file", where=where)
+    if path.stat().st_size == 0:
+        raise error("the file is empty (0 bytes)", where=where)
+    try:
+        if path.suffix == ".parquet":
+            require("pyarrow", extra="parquet")
+            table = pd.read_parquet(path)
+        else:
+            table = _read_text(path, text_columns)
+    except (OSError, ValueError, EOFError, pd.errors.ParserError) as cause:
+        raise error(f"cannot be read as a table ({cause})", where=where) from cause
+    table.columns = [str(c).strip() for c in table.columns]
+    return table
+
+
+def _read_text(path: Path, text_columns: tuple[str, ...]) -> pd.DataFrame:
+    opened = gzip.open if path.suffix == ".gz" else open
+    for encoding in _ENCODINGS:
+        try:
+            with opened(path, "rt", encoding=encoding, newline="") as stream:
+                separator = max(_SEPARATORS, key=stream.readline().count)
+                stream.seek(0)
+                types: Any = dict.fromkeys(text_columns, str)
+                return pd.read_csv(stream, sep=separator, dtype=types, low_memory=False)
+        except UnicodeError:
+            continue
+    raise ValueError("text encoding is none of " + ", ".join(_ENCODINGS))

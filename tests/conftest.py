@@ -1,0 +1,33 @@
+"""What all tests share: one thread, and the door to the real images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+
+_DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """A folder of real images by name, for example `real_data("dicom_variety")`; skips where it is absent."""
+
+    def folder(name: str) -> Path:
+        path = _DATA / name
+        if not path.is_dir():
+            pytest.skip(f"real images are not here: {path}")
+        return path
+
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261123)
