@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pandas as pd
 from resight.errors import DataError, require
 
 _SEPARATORS = (",", ";", "\t", "|")
-_ENCODINGS = ("utf-8-sig", "utf-16", "latin-1")
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -20,7 +22,7 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
     Args:
         path: the file; `.parquet` is Parquet, all else text whose separator is found in the header line.
         error: what to raise.
-        text_columns: columns that stay text, such as identifiers with leading zeros.
+        text_columns: columns that stay text, such as identifiers with leading zeros; compared by `column_key`.
 
     Returns:
         The table with column names stripped of blanks.
@@ -45,15 +47,25 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
     return table
 
 
+def column_key(name: str) -> str:
+    """A column name without case, blanks and punctuation: `Patient ID`, `patient_id` and `PatientID` are one."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
 def _read_text(path: Path, text_columns: tuple[str, ...]) -> pd.DataFrame:
+    wanted = {column_key(name) for name in text_columns}
     opened = gzip.open if path.suffix == ".gz" else open
-    for encoding in _ENCODINGS:
+    with opened(path, "rb") as raw:
+        is_utf16 = raw.read(2) in _UTF16_MARKS
+    for encoding in ("utf-16",) if is_utf16 else ("utf-8-sig", "latin-1"):
         try:
             with opened(path, "rt", encoding=encoding, newline="") as stream:
                 separator = max(_SEPARATORS, key=stream.readline().count)
                 stream.seek(0)
-                types: Any = dict.fromkeys(text_columns, str)
+                header = pd.read_csv(stream, sep=separator, nrows=0).columns
+                stream.seek(0)
+                types: Any = {name: str for name in header if column_key(str(name)) in wanted}
                 return pd.read_csv(stream, sep=separator, dtype=types, low_memory=False)
         except UnicodeError:
             continue
-    raise ValueError("text encoding is none of " + ", ".join(_ENCODINGS))
+    raise ValueError("the text is not encoded as UTF-8, UTF-16 or Latin-1")
