@@ -86,18 +86,19 @@ def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, te
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON with sorted keys; NaN becomes null, so that every reader can parse it."""
-    path.write_text(json.dumps(_plain(data), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(plain(data), indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN becomes None, NumPy scalars become Python numbers."""
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+        return {str(k): plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in cast("Sequence[Any]", value)]
+        return [plain(v) for v in cast("Sequence[Any]", value)]
     if hasattr(value, "item") and not hasattr(value, "__len__"):
-        return _plain(value.item())
+        return plain(value.item())
     return value
 
 

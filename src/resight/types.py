@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,8 +30,16 @@ RowMask = Bool[np.ndarray, " N"]
 
 Task = Literal["binary", "multiclass", "multilabel"]
 
+Progress = Callable[[str, int, int, str], None]
+"""Told how far a long job is: `(stage, done, total, detail)`."""
+
 RESERVED_COLUMNS = ("image", "patient_id", "split", "fold")
 """Columns of a cohort table that are neither labels nor attributes."""
+
+
+def silent(stage: str, done: int, total: int, detail: str) -> None:
+    """The progress listener of those who do not listen."""
+    del stage, done, total, detail
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+# `make demo` and `make test` do all their own set-up; everything stays inside this folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+TEST_EXTRAS := dicom,fast,parquet,dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint fast slow docs clean
+
+help:
+	@echo "make demo   learn planted findings on phantom images and write a report (about 5 minutes)"
+	@echo "make test   linters, types, import rules, all tests, command-line journeys, browser test"
+	@echo "make quick  linters and fast tests"
+	@echo "make docs   build the documentation into site/"
+
+# torch goes first and pinned: an unpinned request for it can bring several GB of CUDA libraries.
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Resight needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dicom,fast]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) --editable '.[$(TEST_EXTRAS)]'
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/resight demo --out demo --force
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fast: $(VENV)/.dev
+	$(BIN)/pytest -n 2 --cov=resight --cov-report=term:skip-covered --cov-report= -q
+
+slow: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m slow -q
+
+quick: lint fast
+
+test: lint
+	$(BIN)/pytest -n 2 -m 'slow or not slow' -q
+
+docs: $(VENV)/.dev
+	$(PIP) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) demo site build dist

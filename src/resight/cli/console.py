@@ -1,0 +1,104 @@
+"""What verbs share: results to stdout, talk and progress bars to stderr, outputs that are not overwritten by accident."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+from resight import types
+from resight.errors import OutputError
+from resight.settings import plain
+
+talk = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """One line of talk."""
+    talk.print(line, markup=False)
+
+
+def result_json(data: Any) -> None:
+    """Print a result for programs."""
+    print(json.dumps(plain(data), indent=2, sort_keys=True))
+
+
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Print a result for people; columns of numbers are right-aligned."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(cells) and all(row[index][:1] in "0123456789-+.n" for row in cells)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+
+
+def fresh(path: Path, *, force: bool) -> Path:
+    """Make sure that an output path is free.
+
+    Raises:
+        OutputError: it exists and `force` is off, or it cannot be removed or its parent cannot be made.
+    """
+    if path.exists() and (path.is_file() or any(path.iterdir())):
+        if not force:
+            raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
+        try:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot be replaced ({error.strerror})", where=str(path)) from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be made ({error.strerror})", where=str(path.parent)) from error
+    return path
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+
+@contextmanager
+def progress_bars() -> Iterator[types.Progress]:
+    """A progress listener that draws one bar per stage on stderr; quiet where stderr is no terminal."""
+    bars = Progress(
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", style="dim"),
+        console=talk,
+        disable=not talk.is_terminal,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def update(stage: str, done: int, total: int, detail: str) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, detail=detail)
+            if bars.disable:
+                say(f"{stage}: {total}")
+        bars.update(tasks[stage], completed=done, total=total, detail=detail)
+
+    with bars:
+        yield update

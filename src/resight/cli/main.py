@@ -1,0 +1,94 @@
+"""`resight`: the list of verbs, loaded one at a time, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from resight.errors import ResightError
+
+_VERBS = {
+    "doctor": "Say what this machine can do and what is missing.",
+    "list": "Show every backbone, head, loss and classifier by name, with options.",
+    "plan": "Look at a cohort and this machine; write an experiment file with reasons.",
+    "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
+    "evaluate": "Judge a predictions table, whoever made it.",
+    "compare": "Test two predictions tables of the same images against each other.",
+    "predict": "Apply a bundle to images and write the predictions table.",
+    "verify": "Recompute the checksums of a bundle or the figures of a run.",
+    "demo": "Learn planted findings on phantom images, offline, and write a report.",
+}
+_DATA_VERBS = {
+    "inspect": "Count images, patients, labels, sizes and what is missing.",
+    "import": "Write a cohort as the plain table that Resight reads.",
+    "split": "Split by patient, stratified, and write the table.",
+    "leakcheck": "Find shared patients, duplicates, and metadata that give the label away.",
+    "datasheet": "Write the datasheet of a cohort.",
+    "phantom": "Draw a phantom cohort with planted truth.",
+}
+
+_INTERRUPTED = 130
+_USAGE = 2
+
+
+def build_app() -> App:
+    """The application with all verbs; none of their modules is imported yet."""
+    app = App(
+        name="resight",
+        help="From a folder of medical images to a ResNet classifier that can be trusted and deployed.",
+        version=_version,
+        result_action="return_value",
+    )
+    for verb, summary in _VERBS.items():
+        app.command(f"resight.cli.{_module(verb)}:{_module(verb)}", name=verb, help=summary)
+    data = App(name="data", help="Look at, import, split and check images and labels.")
+    for verb, summary in _DATA_VERBS.items():
+        data.command(f"resight.cli.data:{_module(verb)}", name=verb, help=summary)
+    app.command(data)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: command line without the program's name; that of the process if not given.
+
+    Returns:
+        The exit code: 0, the class code of a ResightError, 2 for wrong usage, 130 when interrupted.
+    """
+    app = build_app()
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False)
+    except ResightError as error:
+        return _complain(f"{type(error).__name__}: {error}", error.exit_code)
+    except CycloptsError as error:
+        return _complain(f"usage: {' '.join(str(error).split())}", _USAGE)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept. Continue a training run with --resume.", _INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _complain(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("resight")
+
+
+def _module(verb: str) -> str:
+    return {"import": "import_", "list": "list_"}.get(verb, verb)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

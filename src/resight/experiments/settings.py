@@ -1,0 +1,68 @@
+"""An experiment file: everything a run needs, as one typed tree that is written out again with every default."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from resight.cohorts import CohortOptions, SplitOptions
+from resight.evaluation import EvaluationOptions, OperatingRule
+from resight.models import ModelOptions
+from resight.preprocess import Augmentation, Recipe
+from resight.settings import Options
+from resight.training import TrainingOptions
+
+
+class StoreOptions(Options):
+    """The decode-once store of prepared images."""
+
+    max_gb: float = Field(8.0, gt=0, description="largest size on disk")
+    workers: int = Field(0, ge=0, description="decoding processes; 0 decodes here")
+    max_failed_share: float = Field(0.05, ge=0, le=1, description="share of unreadable images that stops the run")
+    keep: bool = Field(default=False, description="leave the store in the run folder when the run is done")
+
+
+class CalibrationOptions(Options):
+    """How scores become probabilities, fitted on the validation split."""
+
+    method: str = Field("temperature", description="none, temperature, platt or isotonic")
+
+
+class ReportOptions(Options):
+    """What the HTML report shows besides numbers."""
+
+    examples: int = Field(12, ge=0, le=48, description="images with their evidence maps")
+
+
+_RULES = (
+    OperatingRule(name="youden", kind="youden"),
+    OperatingRule(name="high sensitivity", kind="sensitivity", value=0.95),
+    OperatingRule(name="high specificity", kind="specificity", value=0.95),
+)
+
+
+class ExperimentSettings(Options):
+    """One experiment, from images to report."""
+
+    name: str = "experiment"
+    intended_use: str = Field("", description="what the model is for, in the words of its maker; goes into the bundle")
+    cohort: CohortOptions
+    split: SplitOptions = SplitOptions()
+    recipe: Recipe = Recipe()
+    augmentation: Augmentation = Augmentation()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+    calibration: CalibrationOptions = CalibrationOptions()
+    operating_points: tuple[OperatingRule, ...] = _RULES
+    evaluation: EvaluationOptions = EvaluationOptions()
+    store: StoreOptions = StoreOptions()
+    report: ReportOptions = ReportOptions()
+    folds: int = Field(0, ge=0, le=20, description="k-fold cross-validation outside the test split; 0: one split")
+    members: int = Field(1, ge=1, le=20, description="networks trained with different seeds and averaged")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentSettings:
+        if self.folds == 1:
+            raise ValueError("folds is 0 (one split) or at least 2")
+        if self.folds and self.members > 1:
+            raise ValueError("either folds or members, as each fold is a member of the ensemble already")
+        return self

@@ -1,0 +1,340 @@
+"""The training loop: steps, validation by AUROC, checkpoints, and the same bits again after a kill."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from resight.errors import TrainingError
+from resight.evaluation import macro_auroc
+from resight.preprocess import Augmentation
+from resight.preprocess.augment import Mixup
+from resight.training.base import LOSSES, Loss
+from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from resight.training.data import Batch, TrainingData, batches, epoch_order
+from resight.training.imbalance import positive_weights, sampling_weights
+from resight.training.options import TrainingOptions
+from resight.training.precision import autocast, choose_device, choose_precision, with_channels_last
+from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
+from resight.types import Progress, Scores, Task, silent
+
+
+@dataclass
+class _State:
+    """What a run has to remember besides tensors; goes into every checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    precision: str = ""
+    seconds: float = 0.0
+    best_epoch: int = -1
+    best_value: float = float("-inf")
+    history: list[dict[str, float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a training run.
+
+    Attributes:
+        history: one entry per epoch: `epoch, loss, validation_loss, validation_auroc, learning_rate, seconds`.
+        best_epoch: epoch whose weights the model now holds.
+        best_value: validation AUROC (or negative validation loss) there.
+        selected_by: `auroc`, or `loss` where no validation AUROC can be estimated.
+        precision: `fp32` or `bf16`.
+        device: where it ran.
+        seconds: training time, all resumed parts together.
+    """
+
+    history: tuple[dict[str, float | None], ...]
+    best_epoch: int
+    best_value: float
+    selected_by: str
+    precision: str
+    device: str
+    seconds: float
+
+
+def fit(
+    model: nn.Module,
+    train: TrainingData,
+    validation: TrainingData,
+    options: TrainingOptions,
+    *,
+    task: Task,
+    folder: Path,
+    augmentation: Augmentation | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> FitResult:
+    """Train a model; afterwards it holds the weights of the best epoch.
+
+    Args:
+        model: maps images `(B, C, *space)` on the 0..255 scale to logits `(B, L)`.
+        train: samples to learn from.
+        validation: samples that choose the epoch.
+        options: all choices.
+        task: kind of classification, for the loss.
+        folder: where `last.safetensors` and `best.safetensors` are kept.
+        augmentation: applied to training images.
+        resume: continue from `last.safetensors` if it is there.
+        progress: told after every step.
+
+    Raises:
+        TrainingError: no samples, a loss that is not finite (the batch is kept), a dead worker.
+        OutputError: a checkpoint cannot be written.
+        SettingsError: a loss that does not fit the task, a device that is not there.
+    """
+    return _Run(model, train, validation, options, task, folder, augmentation, progress).run(resume=resume)
+
+
+def predict_logits(
+    model: nn.Module,
+    data: TrainingData,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str = "fp32",
+    workers: int = 0,
+) -> Scores:
+    """Logits `(N, L)` of every sample, in order, in evaluation mode."""
+    model.eval()
+    logits = np.empty(data.targets.shape)
+    with torch.inference_mode(), autocast(precision, device):
+        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device, workers=workers):
+            logits[batch.samples.numpy()] = model(batch.images).float().cpu().numpy()
+    return logits
+
+
+class _Run:
+    def __init__(
+        self,
+        model: nn.Module,
+        train: TrainingData,
+        validation: TrainingData,
+        options: TrainingOptions,
+        task: Task,
+        folder: Path,
+        augmentation: Augmentation | None,
+        progress: Progress,
+    ) -> None:
+        for name, data in (("training", train), ("validation", validation)):
+            if not len(data):
+                raise TrainingError(f"there are no {name} images", where="split", fix="Change the split fractions.")
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        torch.use_deterministic_algorithms(options.deterministic)
+        self.device = choose_device(options.device)
+        self.model = with_channels_last(model.to(self.device))
+        self.train, self.validation, self.options, self.task = train, validation, options, task
+        self.folder, self.augmentation, self.progress = folder, augmentation, progress
+        self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
+        self.loss = _build_loss(options, task, train)
+        self.optimizer = build_optimizer(self.model, options)
+        self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
+        balanced = options.imbalance == "balanced_sampler"
+        self.weights = sampling_weights(train.targets, train.mask) if balanced else None
+        self.steps_per_epoch = -(-len(train) // options.batch_size)
+        self.state = _State()
+
+    def run(self, *, resume: bool) -> FitResult:
+        if resume and (self.folder / "last.safetensors").exists():
+            self._restore()
+        if not self.state.precision:
+            self.state.precision = choose_precision(self.model, self._first_images(), self.options, self.device)
+        self._clock = self._saved = time.monotonic()
+        while self.state.epoch < self.options.epochs and not self._impatient():
+            try:
+                self._train_epoch()
+            except KeyboardInterrupt:
+                self._save()
+                raise
+            self._finish_epoch()
+        best, _ = load_checkpoint(self.folder / "best.safetensors")
+        self.model.load_state_dict(best)
+        state = self.state
+        values = [entry["validation_auroc"] for entry in state.history]
+        selected_by = "loss" if all(value is None for value in values) else "auroc"
+        return FitResult(
+            tuple(state.history),
+            state.best_epoch,
+            state.best_value,
+            selected_by,
+            state.precision,
+            str(self.device),
+            state.seconds,
+        )
+
+    def _train_epoch(self) -> None:
+        state, options = self.state, self.options
+        order = epoch_order(len(self.train), options.seed, state.epoch, self.weights)
+        stream = batches(
+            self.train,
+            order,
+            batch_size=options.batch_size,
+            device=self.device,
+            augmentation=self.augmentation,
+            seed=options.seed,
+            epoch=state.epoch,
+            first_step=state.step,
+            workers=options.workers,
+        )
+        self.model.train()
+        for batch in stream:
+            state.loss_sum += self._step(batch)
+            state.step += 1
+            detail = f"epoch {state.epoch + 1}/{options.epochs}, loss {state.loss_sum / state.step:.4f}"
+            done = state.epoch * self.steps_per_epoch + state.step
+            self.progress("train", done, options.epochs * self.steps_per_epoch, detail)
+            if time.monotonic() - self._saved > options.checkpoint_every_s:
+                self._save()
+
+    def _step(self, batch: Batch) -> float:
+        state, options = self.state, self.options
+        number = state.epoch * self.steps_per_epoch + state.step
+        torch.manual_seed(_step_seed(options.seed, number))  # dropout is redrawn alike after a resume
+        rate = learning_rate(options, number, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images, targets, mask = self._mixed(batch, number)
+        if options.label_smoothing:
+            targets = _smoothed(targets, options.label_smoothing, self.task)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        known = mask.sum().clamp(min=1)
+        for part in torch.arange(len(images), device=images.device).chunk(options.accumulate):
+            with autocast(state.precision, self.device):
+                logits = self.model(images[part])
+            loss = self.loss(logits.float(), targets[part], mask[part]) * (mask[part].sum() / known)
+            if not torch.isfinite(loss):
+                self._keep_bad_batch(batch)
+            loss.backward()
+            total += float(loss.detach())
+        if options.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
+        self.optimizer.step()
+        if self.average:
+            self.average.update(self.model)
+        return total
+
+    def _mixed(self, batch: Batch, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if self.mixup is None:
+            return batch.images, batch.targets, batch.mask
+        rng = np.random.default_rng((self.options.seed, 1, number))
+        share, partner = self.mixup.sample(rng, len(batch.images))
+        other = torch.from_numpy(partner)
+        images = share * batch.images.float() + (1 - share) * batch.images[other].float()
+        targets = share * batch.targets + (1 - share) * batch.targets[other]
+        return images, targets, batch.mask & batch.mask[other]
+
+    def _finish_epoch(self) -> None:
+        state, options = self.state, self.options
+        weights = self.average.tensors if self.average else self.model.state_dict()
+        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(weights)
+        logits = predict_logits(
+            self.model,
+            self.validation,
+            batch_size=options.batch_size,
+            device=self.device,
+            precision=state.precision,
+            workers=options.workers,
+        )
+        data = self.validation
+        loss = float(self.loss(*(torch.from_numpy(a) for a in (logits, np.nan_to_num(data.targets), data.mask))))
+        auroc = macro_auroc(logits, data.targets, data.mask)
+        value = -loss if np.isnan(auroc) else auroc
+        if value > state.best_value:
+            state.best_epoch, state.best_value = state.epoch, value
+            save_checkpoint(self.folder / "best.safetensors", weights, {"epoch": state.epoch})
+        self.model.load_state_dict(current)
+        state.history.append(
+            {
+                "epoch": state.epoch,
+                "loss": state.loss_sum / max(state.step, 1),
+                "validation_loss": loss,
+                "validation_auroc": None if np.isnan(auroc) else auroc,
+                "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            }
+        )
+        state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
+        self._save()
+
+    def _impatient(self) -> bool:
+        waited = self.state.epoch - 1 - self.state.best_epoch
+        return bool(self.options.patience) and self.state.epoch > 0 and waited >= self.options.patience
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._clock
+        self._clock = self._saved = now
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
+        steps = 0
+        if self.average:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
+            steps = self.average.steps
+        save_checkpoint(self.folder / "last.safetensors", tensors, {**asdict(self.state), "average_steps": steps})
+
+    def _restore(self) -> None:
+        tensors, state = load_checkpoint(self.folder / "last.safetensors")
+        steps = state.pop("average_steps")
+        try:
+            self.model.load_state_dict(_below("model.", tensors))
+        except RuntimeError as error:
+            message = "the checkpoint belongs to another network"
+            raise TrainingError(
+                message, where=str(self.folder), fix="Resume with the settings it began with."
+            ) from error
+        restore_optimizer(self.optimizer, _below("optimizer.", tensors))
+        if self.average:
+            self.average.tensors = {k: v.to(self.device) for k, v in _below("average.", tensors).items()}
+            self.average.steps = steps
+        self.state = _State(**state)
+
+    def _first_images(self) -> torch.Tensor:
+        count = min(self.options.batch_size, len(self.train))
+        return next(batches(self.train, np.arange(count), batch_size=count, device=self.device)).images
+
+    def _keep_bad_batch(self, batch: Batch) -> None:
+        path = self.folder / "bad_batch.safetensors"
+        names = [self.train.names[i] for i in batch.samples.tolist()]
+        save_file(
+            {"images": batch.images.cpu().contiguous(), "targets": batch.targets.cpu(), "mask": batch.mask.cpu()}, path
+        )
+        raise TrainingError(
+            f"the loss is not finite in epoch {self.state.epoch + 1}, step {self.state.step + 1} "
+            f"(images {', '.join(names[:3])}, ...)",
+            where=str(path),
+            fix="The batch is kept there. Lower training.learning_rate, or set training.precision to fp32.",
+        )
+
+
+def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Loss:
+    name = options.loss.name
+    if name == "auto":
+        name = "categorical" if task == "multiclass" else "binary"
+    weighted = options.imbalance == "positive_weight"
+    weight = positive_weights(train.targets, train.mask, task) if weighted else None
+    return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
+
+
+def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:
+    classes = targets.shape[1] if task == "multiclass" else 2
+    return targets * (1 - amount) + amount / classes
+
+
+def _step_seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence((seed, 2, number)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
