@@ -21,7 +21,9 @@ class HeadBuilder(Protocol):
     `options` is an instance of the class the member was registered with. All parameters are trained by gradient.
     """
 
-    def __call__(self, options: Any, /, *, in_features: int, n_labels: int) -> nn.Module: ...
+    def __call__(self, options: Any, /, *, in_features: int, n_labels: int) -> nn.Module:
+        """Build the head with freshly drawn weights."""
+        ...
 
 
 class ClassifierBuilder(Protocol):
@@ -30,7 +32,9 @@ class ClassifierBuilder(Protocol):
     `options` is an instance of the class the member was registered with; the same `seed` gives the same fit.
     """
 
-    def __call__(self, options: Any, /, *, seed: int) -> BaseEstimator: ...
+    def __call__(self, options: Any, /, *, seed: int) -> BaseEstimator:
+        """Build the unfitted estimator."""
+        ...
 
 
 HEADS: Registry[HeadBuilder] = Registry("head", "resight.heads")

@@ -1,0 +1,146 @@
+"""Residual networks (He et al. 2016, tables 1 and 6), 2D and 3D, from 10 to 1202 layers.
+
+Parameter names and shapes are torchvision's, so that its weights load strictly.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from resight.backbones.base import BACKBONES, Backbone, StageMap
+from resight.blocks import (
+    CONV,
+    MAX_POOL,
+    BasicUnit,
+    BottleneckUnit,
+    Norm,
+    ResidualUnit,
+    UnitStyle,
+    build_norm,
+    run_checkpointed,
+)
+from resight.settings import Options
+
+DEPTHS: Final[dict[int, tuple[type[ResidualUnit], tuple[int, ...]]]] = {
+    10: (BasicUnit, (1, 1, 1, 1)),
+    18: (BasicUnit, (2, 2, 2, 2)),
+    34: (BasicUnit, (3, 4, 6, 3)),
+    50: (BottleneckUnit, (3, 4, 6, 3)),
+    101: (BottleneckUnit, (3, 4, 23, 3)),
+    152: (BottleneckUnit, (3, 8, 36, 3)),
+    200: (BottleneckUnit, (3, 24, 36, 3)),
+    **{6 * n + 2: (BasicUnit, (n, n, n)) for n in (3, 5, 7, 9, 18, 200)},
+    **{9 * n + 2: (BottleneckUnit, (n, n, n)) for n in (18, 111)},
+}
+"""Depth to unit and number of units a stage; three stages are the networks of section 4.2, made for 32x32 pixels."""
+
+
+class ResNetOptions(Options):
+    """Residual network."""
+
+    depth: int = Field(18, description="layers with weights: " + ", ".join(map(str, sorted(DEPTHS))))
+    stem: Literal["imagenet", "cifar"] | None = Field(
+        None, description="7x7 stride 2 and max-pooling, or one 3x3; by default cifar for networks of three stages"
+    )
+    width: int | None = Field(None, gt=0, description="channels of the first stage; by default 64, or 16 with 3 stages")
+    stride_in: Literal["3x3", "1x1"] = Field("3x3", description="convolution of a bottleneck that carries the stride")
+    norm: Norm = Field("batch", description="batch or group normalisation")
+    shortcut: Literal["projection", "pad"] = Field("projection", description="shortcut where the shape changes")
+    plain: bool = Field(False, description="no shortcuts at all, for the study of degradation")
+    attention: str = Field("none", description="attention layer at the end of every unit")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth: rate of the last unit, rising from 0")
+    zero_init: bool = Field(True, description="start every unit as the identity: last scale 0")
+    inplace_relu: bool = Field(False, description="saves memory; breaks per-sample gradients and hooks")
+    checkpoint_stages: bool = Field(False, description="compute activations twice to keep fewer of them")
+    num_classes: int = Field(0, ge=0, description="own last layer `fc`; 0 for features")
+
+    @field_validator("depth")
+    @classmethod
+    def _known_depth(cls, depth: int) -> int:
+        if depth not in DEPTHS:
+            raise ValueError("one of " + ", ".join(map(str, sorted(DEPTHS))))
+        return depth
+
+
+@BACKBONES.register("resnet", ResNetOptions)
+class ResNet(Backbone):
+    """Residual network that gives every stage's map.
+
+    Args:
+        options: depth and style.
+        in_channels: channels of the images.
+        dims: 2 for images, 3 for volumes.
+    """
+
+    def __init__(self, options: ResNetOptions, *, in_channels: int, dims: int) -> None:
+        unit, counts = DEPTHS[options.depth]
+        small = len(counts) == 3
+        width = options.width or (16 if small else 64)
+        widths = [width * 2**i for i in range(len(counts))]
+        stage_dims = tuple(w * unit.expansion for w in widths)
+        super().__init__(stage_dims=stage_dims, feature_dim=stage_dims[-1])
+        self.options = options
+
+        conv, stem = CONV[dims], options.stem or ("cifar" if small else "imagenet")
+        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
+        self.conv1 = conv(in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.bn1 = build_norm(options.norm, width, dims)
+        self.relu = nn.ReLU(inplace=options.inplace_relu)
+        self.maxpool = MAX_POOL[dims](3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+
+        style = UnitStyle(
+            dims=dims,
+            norm=options.norm,
+            shortcut="none" if options.plain else options.shortcut,
+            stride_in=options.stride_in,
+            attention=options.attention,
+            inplace=options.inplace_relu,
+        )
+        units, channels = 0, width
+        for index, (count, inner) in enumerate(zip(counts, widths, strict=True)):
+            stage = nn.Sequential()
+            for position in range(count):
+                rate = options.drop_path * units / max(1, sum(counts) - 1)
+                step = 2 if index > 0 and position == 0 else 1
+                stage.append(unit(channels, inner, step, rate, style))
+                units, channels = units + 1, inner * unit.expansion
+            self.add_module(f"layer{index + 1}", stage)
+        self.fc = nn.Linear(self.feature_dim, options.num_classes) if options.num_classes else nn.Identity()
+        self._initialise()
+
+    @property
+    def layers(self) -> tuple[nn.Sequential, ...]:
+        """The stages as modules, finest first."""
+        return tuple(getattr(self, f"layer{i + 1}") for i in range(len(self.stage_dims)))
+
+    def stem(self, images: Float[Tensor, "B C *space"]) -> StageMap:
+        """The map that the first stage takes."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def _stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]:
+        current, maps = self.stem(images), []
+        for layer in self.layers:
+            if self.options.checkpoint_stages and self.training and current.requires_grad:
+                current = run_checkpointed(layer, current)
+            else:
+                current = layer(current)
+            maps.append(current)
+        return tuple(maps)
+
+    def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
+        """Class scores of `fc` where there is one, otherwise the features."""
+        return self.fc(features)
+
+    def _initialise(self) -> None:
+        """Normal weights scaled by the fan-out (He et al. 2015); the last scale of a unit 0 (Goyal et al. 2017)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if self.options.zero_init and not self.options.plain:
+            for module in self.modules():
+                if isinstance(module, ResidualUnit):
+                    nn.init.zeros_(module.last_norm.weight)

@@ -1,0 +1,32 @@
+"""Parts that networks are built of."""
+
+from resight.blocks.base import (
+    ATTENTION,
+    CONV,
+    MAX_POOL,
+    AttentionBuilder,
+    Norm,
+    NormLayer,
+    build_attention,
+    build_norm,
+)
+from resight.blocks.checkpointing import run_checkpointed
+from resight.blocks.drop_path import DropPath
+from resight.blocks.residual import BasicUnit, BottleneckUnit, ResidualUnit, UnitStyle
+
+__all__ = [
+    "ATTENTION",
+    "CONV",
+    "MAX_POOL",
+    "AttentionBuilder",
+    "BasicUnit",
+    "BottleneckUnit",
+    "DropPath",
+    "Norm",
+    "NormLayer",
+    "ResidualUnit",
+    "UnitStyle",
+    "build_attention",
+    "build_norm",
+    "run_checkpointed",
+]

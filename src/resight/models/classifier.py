@@ -1,0 +1,149 @@
+"""Backbone and head as one module that takes images as they are stored: 0 to 255, normalised inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from jaxtyping import Float, Shaped
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from resight.backbones import BACKBONES, Backbone
+from resight.backbones.base import StageMap
+from resight.errors import SettingsError
+from resight.heads import HEADS
+from resight.settings import Options
+
+Images = Shaped[Tensor, "B C *space"]
+
+_IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+_IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+# Published weights expect these; one grey channel gets their average, so that summed first-layer weights fit.
+_GREY_MEAN: Final = (0.449,)
+_GREY_STD: Final = (0.226,)
+
+
+class ModelOptions(Options):
+    """Backbone, head and the normalisation between image and backbone."""
+
+    backbone: dict[str, Any] = Field({"name": "resnet"}, description="`name` of a backbone and its options")
+    head: dict[str, Any] = Field({"name": "linear"}, description="`name` of a head and its options")
+    mean: tuple[float, ...] | None = Field(None, description="per channel, in [0, 1]; ImageNet's where not given")
+    std: tuple[float, ...] | None = Field(None, description="per channel, in [0, 1]; ImageNet's where not given")
+
+    @field_validator("backbone", "head")
+    @classmethod
+    def _named(cls, part: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(part.get("name"), str):
+            raise ValueError("a key `name` with the name of a member")
+        return part
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if std is not None and min(std, default=0.0) <= 0:
+            raise ValueError("values above 0")
+        return std
+
+    def resolved(self) -> ModelOptions:
+        """The same with every default of backbone and head written out, so that later defaults change nothing.
+
+        Raises:
+            SettingsError: unknown name, unknown key or impossible value.
+        """
+        parts = {}
+        for part, registry in (("backbone", BACKBONES), ("head", HEADS)):
+            name, given = _split(getattr(self, part))
+            parts[part] = {"name": name, **registry.options(name, given).model_dump(mode="json")}
+        return self.model_copy(update=parts)
+
+
+class Classifier(nn.Module):
+    """Images on the scale 0 to 255 in, logits out.
+
+    Args:
+        backbone: images to features.
+        head: features to logits.
+        mean: per channel, in [0, 1]; kept as a buffer, so that it travels with the weights.
+        std: per channel, in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, head: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    def normalise(self, images: Images) -> Float[Tensor, "B C *space"]:
+        """Images 0 to 255, of any type, to what the backbone takes; `float32` before autocast."""
+        shape = (1, -1, *[1] * (images.ndim - 2))
+        scale, shift = 1.0 / (255.0 * self.std), self.mean / self.std
+        return images.to(scale.dtype) * scale.view(shape) - shift.view(shape)
+
+    def stages(self, images: Images) -> tuple[StageMap, ...]:
+        """Feature maps of all stages of the backbone, finest first."""
+        return self.backbone.stages(self.normalise(images))
+
+    def features(self, images: Images) -> Float[Tensor, "B F"]:
+        """What the head takes."""
+        return self.backbone.features(self.normalise(images))
+
+    def forward(self, images: Images) -> Float[Tensor, "B L"]:
+        """Logits, one per label.
+
+        Args:
+            images: `(B, C, *space)`, `uint8` or floats, 0 to 255.
+        """
+        return self.head(self.features(images))
+
+    def forward_with_auxiliary(self, images: Images) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"] | None]:
+        """Logits, and those of the backbone's side branch where it has one: for the training loss."""
+        stages = self.stages(images)
+        return self.head(self.backbone.pool(stages[-1])), self.backbone.auxiliary(stages)
+
+
+def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: int, dims: int) -> Classifier:
+    """Assemble a classifier with freshly drawn weights.
+
+    Args:
+        options: which backbone and head.
+        labels: names of the logits, in order.
+        channels: channels of the images.
+        dims: 2 for images, 3 for volumes.
+
+    Raises:
+        SettingsError: unknown name or option, or parts that do not fit together.
+    """
+    name, backbone_options = _split(options.backbone)
+    if backbone_options.get("num_classes"):
+        fix = "Leave num_classes away: the head gives the logits."
+        raise SettingsError("a last layer of its own", where=f"backbone {name!r}", fix=fix)
+    if (auxiliary := backbone_options.get("auxiliary_classes", 0)) not in (0, len(labels)):
+        found, expected = f"auxiliary_classes = {auxiliary}", f"0 or {len(labels)}, the number of labels"
+        raise SettingsError(found, where=f"backbone {name!r}", expected=expected)
+    backbone: Backbone = BACKBONES.build(name, backbone_options, in_channels=channels, dims=dims)
+    head_name, head_options = _split(options.head)
+    head = HEADS.build(head_name, head_options, in_features=backbone.feature_dim, n_labels=len(labels))
+    mean = _per_channel("mean", options.mean, channels, _IMAGENET_MEAN if channels == 3 else _GREY_MEAN)
+    std = _per_channel("std", options.std, channels, _IMAGENET_STD if channels == 3 else _GREY_STD)
+    return Classifier(backbone, head, mean, std)
+
+
+def _split(part: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    rest = dict(part)
+    return rest.pop("name"), rest
+
+
+def _per_channel(
+    key: str, given: tuple[float, ...] | None, channels: int, default: tuple[float, ...]
+) -> tuple[float, ...]:
+    values = default if given is None else given
+    if len(values) not in (1, channels):
+        raise SettingsError(f"{key} has {len(values)} values", where="model", expected=f"1 or {channels}, the channels")
+    return values if len(values) == channels else values * channels
