@@ -32,20 +32,6 @@ class Backbone(nn.Module, ABC):
         self.stage_dims = stage_dims
         self.feature_dim = feature_dim
 
-    @abstractmethod
-    def _stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]: ...
-
-    @abstractmethod
-    def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
-        """Class scores where the backbone carries its own last layer, otherwise the features as they are."""
-
-    def pool(self, last: StageMap) -> Float[Tensor, "B F"]:
-        """The feature vector of the last stage's map."""
-        return last.mean(dim=tuple(range(2, last.ndim)))
-
-    def auxiliary(self, stages: tuple[StageMap, ...]) -> Float[Tensor, "B K"] | None:
-        """Logits of a side branch that is trained along, where the architecture has one."""
-
     def stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]:
         """Feature maps of all stages, finest first; the last one is what `pool` takes.
 
@@ -58,13 +44,23 @@ class Backbone(nn.Module, ABC):
             raise SettingsError(f"images of {size} pixels", where=type(self).__name__, expected=expected)
         return self._stages(images)
 
-    def features(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B F"]:
-        """One feature vector per image."""
-        return self.pool(self.stages(images)[-1])
+    def pool(self, last: StageMap) -> Float[Tensor, "B F"]:
+        """The feature vector of the last stage's map."""
+        return last.mean(dim=tuple(range(2, last.ndim)))
+
+    @abstractmethod
+    def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
+        """Class scores where the backbone carries its own last layer, otherwise the features as they are."""
+
+    def auxiliary(self, stages: tuple[StageMap, ...]) -> Float[Tensor, "B K"] | None:
+        """Logits of a side branch that is trained along, where the architecture has one."""
 
     def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B F"]:
         """Features, or class scores where the backbone was built with `num_classes`."""
-        return self.top(self.features(images))
+        return self.top(self.pool(self.stages(images)[-1]))
+
+    @abstractmethod
+    def _stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]: ...
 
 
 class BackboneBuilder(Protocol):

@@ -92,7 +92,7 @@ class Classifier(nn.Module):
 
     def features(self, images: Images) -> Float[Tensor, "B F"]:
         """What the head takes."""
-        return self.backbone.features(self.normalise(images))
+        return self.backbone.pool(self.stages(images)[-1])
 
     def forward(self, images: Images) -> Float[Tensor, "B L"]:
         """Logits, one per label.
