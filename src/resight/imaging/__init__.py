@@ -1,0 +1,6 @@
+"""Bytes -> `Image`: DICOM, NIfTI and raster files, one grey policy, and sentinels for what does not fit a cohort."""
+
+from resight.imaging.display import VOI
+from resight.imaging.reader import describe, list_images, read
+
+__all__ = ["VOI", "describe", "list_images", "read"]
