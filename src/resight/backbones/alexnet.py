@@ -16,8 +16,8 @@ _HIDDEN = 4096
 class AlexNetOptions(Options):
     """AlexNet: five convolutions and two hidden layers, for images from 63 pixels."""
 
-    dropout: float = Field(0.5, ge=0, lt=1, description="share dropped before each hidden layer in training")
-    num_classes: int = Field(0, ge=0, description="own last layer `classifier.6`; 0 for features")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="share dropped before each hidden layer in training")
+    num_classes: int = Field(default=0, ge=0, description="own last layer `classifier.6`; 0 for features")
 
 
 @BACKBONES.register("alexnet", AlexNetOptions)

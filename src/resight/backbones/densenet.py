@@ -23,9 +23,9 @@ _BOTTLENECK = 4
 class DenseNetOptions(Options):
     """DenseNet-BC: every layer sees all maps before it, for images from 29 pixels."""
 
-    depth: Literal[121, 169, 201] = Field(121, description="layers with weights")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of a layer's output dropped in training")
-    num_classes: int = Field(0, ge=0, description="own last layer `classifier`; 0 for features")
+    depth: Literal[121, 169, 201] = Field(default=121, description="layers with weights")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of a layer's output dropped in training")
+    num_classes: int = Field(default=0, ge=0, description="own last layer `classifier`; 0 for features")
 
 
 @BACKBONES.register("densenet", DenseNetOptions)

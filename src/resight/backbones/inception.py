@@ -19,9 +19,11 @@ _Kernel = int | tuple[int, int]
 class InceptionOptions(Options):
     """Inception-v3: branches of small and factorised convolutions, for images from 75 pixels."""
 
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of features dropped in training")
-    auxiliary_classes: int = Field(0, ge=0, description="logits of the side branch trained along; 0 leaves it out")
-    num_classes: int = Field(0, ge=0, description="own last layer `fc`; 0 for features")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="share of features dropped in training")
+    auxiliary_classes: int = Field(
+        default=0, ge=0, description="logits of the side branch trained along; 0 leaves it out"
+    )
+    num_classes: int = Field(default=0, ge=0, description="own last layer `fc`; 0 for features")
 
 
 class _Layer(NamedTuple):

@@ -42,21 +42,28 @@ DEPTHS: Final[dict[int, tuple[type[ResidualUnit], tuple[int, ...]]]] = {
 class ResNetOptions(Options):
     """Residual network."""
 
-    depth: int = Field(18, description="layers with weights: " + ", ".join(map(str, sorted(DEPTHS))))
+    depth: int = Field(default=18, description="layers with weights: " + ", ".join(map(str, sorted(DEPTHS))))
     stem: Literal["imagenet", "cifar"] | None = Field(
-        None, description="7x7 stride 2 and max-pooling, or one 3x3; by default cifar for networks of three stages"
+        default=None,
+        description="7x7 stride 2 and max-pooling, or one 3x3; by default cifar for networks of three stages",
     )
-    width: int | None = Field(None, gt=0, description="channels of the first stage; by default 64, or 16 with 3 stages")
-    stride_in: Literal["3x3", "1x1"] = Field("3x3", description="convolution of a bottleneck that carries the stride")
-    norm: Norm = Field("batch", description="batch or group normalisation")
-    shortcut: Literal["projection", "pad"] = Field("projection", description="shortcut where the shape changes")
-    plain: bool = Field(False, description="no shortcuts at all, for the study of degradation")
-    attention: str = Field("none", description="attention layer at the end of every unit")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth: rate of the last unit, rising from 0")
-    zero_init: bool = Field(True, description="start every unit as the identity: last scale 0")
-    inplace_relu: bool = Field(False, description="saves memory; breaks per-sample gradients and hooks")
-    checkpoint_stages: bool = Field(False, description="compute activations twice to keep fewer of them")
-    num_classes: int = Field(0, ge=0, description="own last layer `fc`; 0 for features")
+    width: int | None = Field(
+        default=None, gt=0, description="channels of the first stage; by default 64, or 16 with 3 stages"
+    )
+    stride_in: Literal["3x3", "1x1"] = Field(
+        default="3x3", description="convolution of a bottleneck that carries the stride"
+    )
+    norm: Norm = Field(default="batch", description="batch or group normalisation")
+    shortcut: Literal["projection", "pad"] = Field(default="projection", description="shortcut where the shape changes")
+    plain: bool = Field(default=False, description="no shortcuts at all, for the study of degradation")
+    attention: str = Field(default="none", description="attention layer at the end of every unit")
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="stochastic depth: rate of the last unit, rising from 0"
+    )
+    zero_init: bool = Field(default=True, description="start every unit as the identity: last scale 0")
+    inplace_relu: bool = Field(default=False, description="saves memory; breaks per-sample gradients and hooks")
+    checkpoint_stages: bool = Field(default=False, description="compute activations twice to keep fewer of them")
+    num_classes: int = Field(default=0, ge=0, description="own last layer `fc`; 0 for features")
 
     @field_validator("depth")
     @classmethod

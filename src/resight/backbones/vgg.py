@@ -20,10 +20,10 @@ _HIDDEN = 4096
 class VGGOptions(Options):
     """VGG: stages of 3x3 convolutions and two hidden layers, for images from 32 pixels."""
 
-    depth: Literal[11, 13, 16, 19] = Field(16, description="layers with weights")
-    norm: Literal["none", "batch"] = Field("none", description="batch normalisation after every convolution")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share dropped after each hidden layer in training")
-    num_classes: int = Field(0, ge=0, description="own last layer `classifier.6`; 0 for features")
+    depth: Literal[11, 13, 16, 19] = Field(default=16, description="layers with weights")
+    norm: Literal["none", "batch"] = Field(default="none", description="batch normalisation after every convolution")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="share dropped after each hidden layer in training")
+    num_classes: int = Field(default=0, ge=0, description="own last layer `classifier.6`; 0 for features")
 
 
 @BACKBONES.register("vgg", VGGOptions)

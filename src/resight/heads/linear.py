@@ -13,7 +13,7 @@ from resight.settings import Options
 class LinearOptions(Options):
     """Dropout and a linear layer."""
 
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped in training")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of features dropped in training")
 
 
 @HEADS.register("linear", LinearOptions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float, Shaped
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from resight.backbones import BACKBONES, Backbone
+from resight.backbones import BACKBONES, Backbone, load_weights
 from resight.backbones.base import StageMap
 from resight.errors import SettingsError
 from resight.heads import HEADS
@@ -28,10 +29,18 @@ _GREY_STD: Final = (0.226,)
 class ModelOptions(Options):
     """Backbone, head and the normalisation between image and backbone."""
 
-    backbone: dict[str, Any] = Field({"name": "resnet"}, description="`name` of a backbone and its options")
-    head: dict[str, Any] = Field({"name": "linear"}, description="`name` of a head and its options")
-    mean: tuple[float, ...] | None = Field(None, description="per channel, in [0, 1]; ImageNet's where not given")
-    std: tuple[float, ...] | None = Field(None, description="per channel, in [0, 1]; ImageNet's where not given")
+    backbone: dict[str, Any] = Field(default={"name": "resnet"}, description="`name` of a backbone and its options")
+    head: dict[str, Any] = Field(default={"name": "linear"}, description="`name` of a head and its options")
+    weights: Path | None = Field(
+        default=None, description="local file the backbone starts from, safetensors or PyTorch"
+    )
+    weights_sha256: str | None = Field(default=None, description="checksum that file must have")
+    mean: tuple[float, ...] | None = Field(
+        default=None, description="per channel, in [0, 1]; ImageNet's where not given"
+    )
+    std: tuple[float, ...] | None = Field(
+        default=None, description="per channel, in [0, 1]; ImageNet's where not given"
+    )
 
     @field_validator("backbone", "head")
     @classmethod
@@ -109,7 +118,7 @@ class Classifier(nn.Module):
 
 
 def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: int, dims: int) -> Classifier:
-    """Assemble a classifier with freshly drawn weights.
+    """Assemble a classifier with weights from `options.weights`, or freshly drawn from torch's global generator.
 
     Args:
         options: which backbone and head.
@@ -118,7 +127,8 @@ def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: 
         dims: 2 for images, 3 for volumes.
 
     Raises:
-        SettingsError: unknown name or option, or parts that do not fit together.
+        SettingsError: unknown name or option, parts that do not fit together, or weights of another network.
+        BundleError: the weights cannot be read.
     """
     name, backbone_options = _split(options.backbone)
     if backbone_options.get("num_classes"):
@@ -128,6 +138,8 @@ def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: 
         found, expected = f"auxiliary_classes = {auxiliary}", f"0 or {len(labels)}, the number of labels"
         raise SettingsError(found, where=f"backbone {name!r}", expected=expected)
     backbone: Backbone = BACKBONES.build(name, backbone_options, in_channels=channels, dims=dims)
+    if options.weights is not None:
+        load_weights(backbone, options.weights, sha256=options.weights_sha256)
     head_name, head_options = _split(options.head)
     head = HEADS.build(head_name, head_options, in_features=backbone.feature_dim, n_labels=len(labels))
     mean = _per_channel("mean", options.mean, channels, _IMAGENET_MEAN if channels == 3 else _GREY_MEAN)

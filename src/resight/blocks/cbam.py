@@ -1,0 +1,43 @@
+"""Convolutional block attention module (Woo et al. 2018, section 3)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from resight.blocks.base import ATTENTION, CONV
+from resight.settings import Options
+
+
+class CBAMOptions(Options):
+    """Channels, then places, are weighted by their mean and maximum."""
+
+    reduction: int = Field(default=16, gt=0, description="channels per hidden node of the channel gate")
+    kernel: int = Field(default=7, gt=0, multiple_of=1, description="side of the spatial gate's convolution, odd")
+
+
+@ATTENTION.register("cbam", CBAMOptions)
+class ConvolutionalBlockAttention(nn.Module):
+    """A gate per channel, and then one per place.
+
+    Args:
+        options: reduction and kernel.
+        channels: channels of the map.
+        dims: spatial dimensions, 2 or 3.
+    """
+
+    def __init__(self, options: CBAMOptions, *, channels: int, dims: int) -> None:
+        super().__init__()
+        self.space = tuple(range(2, 2 + dims))
+        hidden = max(1, channels // options.reduction)
+        self.channel = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.place = CONV[dims](2, 1, options.kernel, padding=options.kernel // 2)
+
+    def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
+        """The map scaled by both gates."""
+        gate = (self.channel(images.mean(dim=self.space)) + self.channel(images.amax(dim=self.space))).sigmoid()
+        images = images * gate.view(*gate.shape, *[1] * len(self.space))
+        summary = torch.cat([images.mean(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)], dim=1)
+        return images * self.place(summary).sigmoid()

@@ -1,0 +1,38 @@
+"""Efficient channel attention (Wang et al. 2020, section 3.2 and equation 12)."""
+
+from __future__ import annotations
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from resight.blocks.base import ATTENTION
+from resight.settings import Options
+
+
+class ECAOptions(Options):
+    """Channels are weighted by what they and their neighbours hold on average."""
+
+
+@ATTENTION.register("eca", ECAOptions)
+class EfficientChannelAttention(nn.Module):
+    """Mean over space, one convolution along the channels, a sigmoid gate per channel.
+
+    Args:
+        options: none.
+        channels: channels of the map; the kernel grows with their logarithm.
+        dims: spatial dimensions; any.
+    """
+
+    def __init__(self, options: ECAOptions, *, channels: int, dims: int) -> None:
+        super().__init__()
+        del options
+        self.space = tuple(range(2, 2 + dims))
+        kernel = int((math.log2(channels) + 1) / 2) // 2 * 2 + 1  # the nearest odd number, of gamma 2 and b 1
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
+        """The map with every channel scaled by its gate."""
+        gate = self.conv(images.mean(dim=self.space)[:, None]).squeeze(1).sigmoid()
+        return images * gate.view(*gate.shape, *[1] * len(self.space))
