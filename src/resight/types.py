@@ -151,10 +151,11 @@ class MetricValue:
 
     Attributes:
         value: the estimate; NaN when it is not defined.
-        low: lower end of the 95 % interval; NaN when none was computed.
-        high: upper end of the 95 % interval.
+        low: lower end of the interval, 95 % unless said otherwise; NaN when none was computed.
+        high: upper end of the interval.
         n: how many samples it rests on.
         undefined_because: why `value` is NaN; empty otherwise.
+        interval: how the interval was computed; empty when there is none.
     """
 
     value: float
@@ -162,6 +163,7 @@ class MetricValue:
     high: float = math.nan
     n: int = 0
     undefined_because: str = ""
+    interval: str = ""
 
     @classmethod
     def undefined(cls, reason: str, n: int = 0) -> MetricValue:

@@ -1,0 +1,93 @@
+"""Arrays to numbers, without torch: how good predictions are, how sure that is, and how they compare."""
+
+from resight.evaluation.baselines import baselines
+from resight.evaluation.calibration import (
+    brier,
+    brier_parts,
+    debiased_rms_error,
+    ece,
+    log_loss,
+    reliability,
+    slope_and_intercept,
+)
+from resight.evaluation.compare import Comparison, LabelComparison, compare
+from resight.evaluation.decisions import Confusion, confusion, decision_metrics
+from resight.evaluation.delong import auroc_with_interval, delong
+from resight.evaluation.discrimination import (
+    Curve,
+    auprc,
+    auroc,
+    partial_auroc,
+    pr_curve,
+    ranking,
+    roc_curve,
+    sensitivity_at_specificity,
+    specificity_at_sensitivity,
+)
+from resight.evaluation.evaluate import evaluate
+from resight.evaluation.multiclass import class_metrics
+from resight.evaluation.net_benefit import DecisionCurve, decision_curve
+from resight.evaluation.operating_points import OperatingPoint, OperatingRule, choose_operating_points, decide
+from resight.evaluation.options import EvaluationOptions
+from resight.evaluation.proportions import clopper_pearson, proportion, wilson
+from resight.evaluation.recalibration import Calibration, CalibrationMethod, LabelCalibration, fit_calibration
+from resight.evaluation.resampling import Statistic, bootstrap, patient_index, with_percentiles
+from resight.evaluation.results import Baseline, Counts, Curves, Evaluation, LabelResult, OperatingResult
+from resight.evaluation.significance import McNemar, holm, mcnemar
+
+__all__ = [
+    "Baseline",
+    "Calibration",
+    "CalibrationMethod",
+    "Comparison",
+    "Confusion",
+    "Counts",
+    "Curve",
+    "Curves",
+    "DecisionCurve",
+    "Evaluation",
+    "EvaluationOptions",
+    "LabelCalibration",
+    "LabelComparison",
+    "LabelResult",
+    "McNemar",
+    "OperatingPoint",
+    "OperatingResult",
+    "OperatingRule",
+    "Statistic",
+    "auprc",
+    "auroc",
+    "auroc_with_interval",
+    "baselines",
+    "bootstrap",
+    "brier",
+    "brier_parts",
+    "choose_operating_points",
+    "class_metrics",
+    "clopper_pearson",
+    "compare",
+    "confusion",
+    "debiased_rms_error",
+    "decide",
+    "decision_curve",
+    "decision_metrics",
+    "delong",
+    "ece",
+    "evaluate",
+    "fit_calibration",
+    "holm",
+    "log_loss",
+    "mcnemar",
+    "partial_auroc",
+    "patient_index",
+    "pr_curve",
+    "proportion",
+    "ranking",
+    "reliability",
+    "roc_curve",
+    "sensitivity_at_specificity",
+    "slope_and_intercept",
+    "specificity_at_sensitivity",
+    "wilson",
+    "with_percentiles",
+]
