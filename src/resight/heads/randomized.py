@@ -156,17 +156,17 @@ class RandomizedNetwork(ClassifierMixin, BaseEstimator):
 
         self._scaler = StandardScaler().fit(X, sample_weight=counts)
         X = np.asarray(self._scaler.transform(X))
-        self.hidden_weights_, self.hidden_bias_ = self._hidden_layer(X.shape[1])
+        self.hidden_weights_, self.hidden_bias_ = self.draw_hidden_layer(X.shape[1])
         targets = signed_targets(codes, len(self.classes_))
         fits = fit_ridge(
-            self._design(X),
+            self.design(X, self.hidden_weights_, self.hidden_bias_),
             targets,
             penalties.tolist(),
             weights=counts * importance,
             # a sample that stands for three leaves one of them out
             unit_weights=np.minimum(counts, 1) * importance,
             intercept=self.output_bias,
-            leave_one_out=True,
+            leave_out="one",
         )
         self.loo_errors_ = np.array([_mean_square(fit.left_out - targets, counts * importance) for fit in fits])
         best = fits[0 if np.isnan(self.loo_errors_).all() else int(np.nanargmin(self.loo_errors_))]
@@ -202,14 +202,19 @@ class RandomizedNetwork(ClassifierMixin, BaseEstimator):
     def _outputs(self, X: Features) -> Float[np.ndarray, "N K"]:
         check_is_fitted(self)
         X = np.asarray(self._scaler.transform(_validate(self, X, dtype=np.float64, reset=False)))
-        return self._design(X) @ self.coef_ + self.intercept_
+        return self.design(X, self.hidden_weights_, self.hidden_bias_) @ self.coef_ + self.intercept_
 
-    def _design(self, X: Features) -> Float[np.ndarray, "N J"]:
-        """What the output layer sees of standardised features."""
-        hidden = hidden_outputs(X, self.hidden_weights_, self.hidden_bias_, self.activation)
+    def design(self, X: Features, weights: HiddenWeights, bias: HiddenBias) -> Float[np.ndarray, "N J"]:
+        """What the output layer sees of standardised features, given a hidden layer."""
+        hidden = hidden_outputs(X, weights, bias, self.activation)
         return np.hstack([hidden, X]) if self.direct_links else hidden
 
-    def _hidden_layer(self, n_features: int) -> tuple[HiddenWeights, HiddenBias]:
+    def draw_hidden_layer(self, n_features: int) -> tuple[HiddenWeights, HiddenBias]:
+        """The hidden layer `fit` will use: the one given, or a random one; the same seed gives the same layer.
+
+        Raises:
+            ValueError: a given layer does not fit the features, or no nodes.
+        """
         if self.hidden_weights is not None:
             return _given_layer(self.hidden_weights, self.hidden_bias, n_features)
         if self.n_hidden < 1:
