@@ -1,0 +1,36 @@
+"""Who is in the study: cohorts from folders and tables, splits by patient, the leak check, datasheets, a phantom."""
+
+from resight.cohorts.chestxray14 import load_boxes, load_chestxray14
+from resight.cohorts.datasheets import QUESTIONS, datasheet
+from resight.cohorts.label_map import LabelEntry, LabelMap
+from resight.cohorts.leaks import LeakOptions, LeakReport, leakcheck
+from resight.cohorts.load import load_cohort
+from resight.cohorts.options import CohortOptions
+from resight.cohorts.phantom import PhantomImage, render, write_phantom
+from resight.cohorts.phantom_cases import PhantomOptions
+from resight.cohorts.split import SplitOptions, assign_folds, split_cohort, split_counts
+from resight.cohorts.summary import CohortSummary, inspect_cohort
+
+__all__ = [
+    "QUESTIONS",
+    "CohortOptions",
+    "CohortSummary",
+    "LabelEntry",
+    "LabelMap",
+    "LeakOptions",
+    "LeakReport",
+    "PhantomImage",
+    "PhantomOptions",
+    "SplitOptions",
+    "assign_folds",
+    "datasheet",
+    "inspect_cohort",
+    "leakcheck",
+    "load_boxes",
+    "load_chestxray14",
+    "load_cohort",
+    "render",
+    "split_cohort",
+    "split_counts",
+    "write_phantom",
+]
