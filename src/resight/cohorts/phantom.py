@@ -109,15 +109,15 @@ def read_masks(path: Path) -> dict[str, Region]:
     packed = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if packed is None or packed.dtype != np.uint16 or packed.ndim != 2:
         raise CohortError("no mask file of the phantom", where=str(path), expected="a 16-bit grey PNG")
-    return {name: mask for bit, name in enumerate(_MASK_NAMES) if (mask := (packed >> bit & 1).astype(bool)).any()}
+    bits = np.asarray(packed, np.uint16)
+    return {name: mask for bit, name in enumerate(_MASK_NAMES) if (mask := bits & (1 << bit) > 0).any()}
 
 
 def _draw(options: PhantomOptions, case: Case, without: Collection[Finding]) -> tuple[Picture, Masks]:
     patient, index = case.patient, case.source
     plainness = visibility(options, case)
-    planted: dict[Finding, tuple[int, int]] = {
-        f: (case.patient.number, FINDINGS.index(f)) for f in case.findings if f not in without
-    }
+    shown: list[Finding] = [f for f in case.findings if f not in without]
+    planted: dict[Finding, tuple[int, int]] = {f: (patient.number, FINDINGS.index(f)) for f in shown}
     body = sample_body(
         stream(options, "body", patient.number),
         stream(options, "pose", index),

@@ -1,0 +1,117 @@
+"""Fitting an image to the network's grid, and the way back from that grid to the image.
+
+Coordinates are array indices of pixel centres: pixel 0 reaches from -0.5 to 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from resight.types import Pixels
+
+Resize = Literal["letterbox", "stretch", "crop"]
+Affine = Float[np.ndarray, "R R"]
+
+
+@dataclass(frozen=True)
+class AxisFit:
+    """What becomes of one axis: the pixels `start` to `stop` become `target` pixels from `pad` on, of `size`."""
+
+    start: int
+    stop: int
+    target: int
+    pad: int
+    size: int
+
+    @property
+    def step(self) -> float:
+        """Original pixels per prepared pixel."""
+        return (self.stop - self.start) / self.target
+
+
+def fit(
+    shape: Sequence[int],
+    size_px: Sequence[int],
+    resize: Resize,
+    *,
+    spacing_mm: Sequence[float],
+    target_spacing_mm: Sequence[float] | None = None,
+) -> tuple[AxisFit, ...]:
+    """Decide what becomes of every axis.
+
+    Args:
+        shape: original pixels along each axis.
+        size_px: prepared pixels along each axis.
+        resize: `letterbox` keeps proportions and pads with 0, `crop` keeps them and cuts the longer axis, `stretch`
+            fits each axis by itself.
+        spacing_mm: original spacing; proportions are kept in millimetres where all axes have one, in pixels otherwise.
+        target_spacing_mm: prepared spacing. When given it decides the scale: what does not fit is cut, what is too
+            small is padded, and `resize` has no say.
+    """
+    known = all(s > 0 for s in spacing_mm)  # NaN is not
+    spacing = np.asarray(spacing_mm if known else [1.0] * len(shape), dtype=float)
+    if target_spacing_mm is not None and known:
+        steps = np.asarray(target_spacing_mm, dtype=float) / spacing
+    else:
+        steps = np.asarray(shape) / np.asarray(size_px)
+        if resize == "letterbox":
+            steps = (steps * spacing).max() / spacing
+        elif resize == "crop":
+            steps = (steps * spacing).min() / spacing
+    return tuple(_fit_axis(n, size, float(step)) for n, size, step in zip(shape, size_px, steps, strict=True))
+
+
+def place(pixels: Pixels, axes: Sequence[AxisFit]) -> Pixels:
+    """Cut, resize and pad; smaller images are averaged (antialiased), larger ones interpolated linearly.
+
+    Args:
+        pixels: `(C, H, W)` or `(C, D, H, W)`, `uint8` or `float32`.
+        axes: what `fit` decided for the spatial axes.
+    """
+    cut = pixels[(slice(None), *(slice(a.start, a.stop) for a in axes))]
+    prepared = np.zeros((len(pixels), *(a.size for a in axes)), pixels.dtype)
+    inside = tuple(slice(a.pad, a.pad + a.target) for a in axes)
+    targets = [a.target for a in axes]
+    for channel, source in zip(prepared, cut, strict=True):
+        channel[inside] = _resize_plane(source, targets) if source.ndim == 2 else _resize_volume(source, targets)
+    return prepared
+
+
+def to_original(axes: Sequence[AxisFit]) -> Affine:
+    """Matrix from an index on the prepared grid (with a 1 appended) to the index on the original grid."""
+    affine = np.eye(len(axes) + 1)
+    for row, axis in enumerate(axes):
+        affine[row, row] = axis.step
+        affine[row, -1] = (0.5 - axis.pad) * axis.step - 0.5 + axis.start
+    return affine
+
+
+def _fit_axis(length: int, size: int, step: float) -> AxisFit:
+    wanted = max(round(size * step), 1)
+    if wanted < length:
+        start = (length - wanted) // 2
+        return AxisFit(start, start + wanted, size, 0, size)
+    target = min(max(round(length / step), 1), size)
+    return AxisFit(0, length, target, (size - target) // 2, size)
+
+
+def _resize_plane(plane: Pixels, targets: Sequence[int]) -> Pixels:
+    height, width = targets
+    smaller = (min(height, plane.shape[0]), min(width, plane.shape[1]))
+    if smaller != plane.shape:  # OpenCV averages only where both axes shrink
+        plane = cv2.resize(plane, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if (height, width) != plane.shape:
+        plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+    return plane
+
+
+def _resize_volume(volume: Pixels, targets: Sequence[int]) -> Pixels:
+    depth, height, width = targets
+    slices = np.stack([_resize_plane(plane, (height, width)) for plane in volume])
+    return _resize_plane(slices.reshape(len(slices), -1), (depth, height * width)).reshape(depth, height, width)
