@@ -1,0 +1,165 @@
+"""The report: one HTML file that holds everything it shows and works without network and without scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from resight.errors import OutputError
+from resight.evidence import plots, result_tables, summary, tables
+from resight.evidence.content import Example, ReportContent
+from resight.evidence.pictures import data_uris
+from resight.evidence.theme import style_variables
+from resight.evidence.wording import GLOSSARY, metric_name, number
+
+
+@dataclass(frozen=True)
+class Case:
+    """An example as the page shows it."""
+
+    example: Example
+    image: str
+    overlay: str
+    kind: str
+    heading: str
+    text: str
+    percent: float
+    threshold: float | None
+
+
+def write_report(path: Path, content: ReportContent) -> None:
+    """Write the report.
+
+    Args:
+        path: the HTML file; replaced when it is there.
+        content: what it says.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        path.write_text(render_report(content), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as HTML.
+
+    Args:
+        content: what it says; names of images and all other text are escaped.
+    """
+    evaluation = content.evaluation
+    script = _asset("report.js")
+    operating = result_tables.operating_tables(evaluation, content.operating_points)
+    decision = plots.decision_charts(evaluation)
+    shown = {
+        "data": bool(content.splits or content.assessed is not None or content.excluded or content.alerts),
+        "decisions": bool(operating or decision.figures),
+        "groups": bool(content.subgroups),
+        "examples": bool(content.examples),
+        "training": bool(content.histories),
+        "provenance": bool(content.provenance or content.settings_toml),
+    }
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            content=content,
+            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
+            light=Markup(style_variables(dark=False)),  # noqa: S704 - our own colours
+            dark=Markup(style_variables(dark=True)),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            script_hash=_script_hash(script),
+            shown={name for name, there in shown.items() if there},
+            sections=[(name, title) for name, title in _SECTIONS if shown.get(name, True)],
+            single=len(evaluation.labels) == 1,
+            plural="" if len(evaluation.labels) == 1 else "s",
+            summary=summary.summary(content),
+            key_figures=summary.key_figures(content),
+            flow=tables.flow_of_images(content),
+            data_tables=tables.data_tables(content.splits),
+            problem_tables=tables.problem_tables(content),
+            overview=plots.overview(evaluation),
+            result_tables=result_tables.result_tables(evaluation),
+            roc=plots.roc_charts(evaluation),
+            pr=plots.pr_charts(evaluation),
+            calibration_tables=result_tables.calibration_tables(evaluation),
+            reliability=plots.reliability_charts(evaluation),
+            chosen_on=" and ".join(dict.fromkeys(p.chosen_on for p in content.operating_points if p.chosen_on)),
+            frequencies=summary.frequencies(evaluation),
+            operating_tables=operating,
+            decision=decision,
+            group_tables=tables.group_tables(content),
+            cases=_cases(content.examples),
+            training=plots.training_charts(content),
+            limits=summary.limits(content),
+            interval_note=summary.interval_note(evaluation),
+            glossary=GLOSSARY,
+            glossary_items=[(metric_name(name), text) for name, text in GLOSSARY.items()],
+            facts=tables.facts(content.provenance),
+        )
+    )
+
+
+_SECTIONS = (
+    ("summary", "Summary"),
+    ("data", "Images and patients"),
+    ("results", "Telling findings apart"),
+    ("calibration", "Probabilities"),
+    ("decisions", "Decisions"),
+    ("groups", "Groups"),
+    ("examples", "Examples"),
+    ("training", "Training"),
+    ("limits", "Limits"),
+    ("reading", "How to read the numbers"),
+    ("provenance", "Provenance"),
+)
+
+
+def _cases(examples: Sequence[Example]) -> list[Case]:
+    pictures = [picture for e in examples for picture in (e.image, e.overlay) if picture is not None]
+    uris = iter(data_uris(pictures))
+    return [_case(e, next(uris), next(uris) if e.overlay is not None else "") for e in examples]
+
+
+def _case(example: Example, image: str, overlay: str) -> Case:
+    right = example.outcome in ("true positive", "true negative", "correct")
+    target = "not known" if example.target is None else "present" if example.target else "absent"
+    decided = "flagged" if example.decision else "not flagged"
+    at = f" at {example.operating_point}" if example.operating_point else ""
+    known = not math.isnan(example.probability)
+    said = f"Probability {number(example.probability, 2)}" if known else "No probability"
+    return Case(
+        example,
+        image,
+        overlay,
+        "good" if right else "bad",
+        f"{example.label}: {example.outcome}",
+        f"{said}, {decided}{at}. Reference: {target}.",
+        round(100 * example.probability, 1) if known else 0.0,
+        None if example.threshold is None else round(100 * min(1.0, max(0.0, example.threshold)), 1),
+    )
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("resight.evidence")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _asset(name: str) -> str:
+    return files("resight.evidence").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _script_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

@@ -1,0 +1,166 @@
+"""Tables of results: every metric with its interval, beside what is reached without looking at an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from resight.evaluation import Baseline, Evaluation, OperatingPoint, OperatingResult
+from resight.evidence.tables import Row, Table
+from resight.evidence.wording import cell, metric_name, number, whole
+from resight.types import MetricValue
+
+_RANKING = ("auroc", "auprc", "partial_auroc")
+_PROBABILITY = ("brier", "log_loss", "ece", "debiased_rms_error", "calibration_slope", "calibration_intercept")
+_DECISION = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+_NONE = "–"
+"""Stands where a metric has no meaning, so that no cell is empty."""
+_BASELINE_NAMES = {
+    "metadata": "Metadata only",
+    "prevalence": "Share of positives",
+    "majority": "Majority",
+    "all-negative": "All negative",
+}
+
+
+def result_tables(evaluation: Evaluation) -> list[Table]:
+    """Ranking metrics, and for a multiclass task also those of the most likely class."""
+    known = dict.fromkeys(name for result in evaluation.labels for name in result.metrics)
+    points = [name for name in known if "_at_" in name]
+    tables: list[Table] = []
+    if evaluation.overall:
+        tables.append(
+            _single("Most likely class", evaluation.overall, evaluation.baselines, list(evaluation.overall), "")
+        )
+    names = [name for name in (*_RANKING, *points) if name in known]
+    return [*tables, *_metric_tables("Ranking of images", evaluation, names, ("auroc", "auprc"))]
+
+
+def calibration_tables(evaluation: Evaluation) -> list[Table]:
+    """Metrics of probabilities."""
+    known = {name for result in evaluation.labels for name in result.metrics}
+    names = [name for name in _PROBABILITY if name in known]
+    return _metric_tables("Quality of probabilities", evaluation, names, ("brier",))
+
+
+def operating_tables(evaluation: Evaluation, points: Sequence[OperatingPoint]) -> list[Table]:
+    """Confusion counts and rates at every operating point: one table, or one an operating point for many labels.
+
+    Args:
+        evaluation: the results.
+        points: how the thresholds were chosen; gives those the results do not know.
+    """
+    names = list(dict.fromkeys(result.name for result in evaluation.operating))
+    if len(evaluation.labels) == 1:
+        groups = [("Operating points", list(evaluation.operating), "Operating point")]
+    else:
+        groups = [(f"Operating point: {n}", [r for r in evaluation.operating if r.name == n], "Label") for n in names]
+    majority = {b.label: b.metrics["accuracy"] for b in evaluation.baselines if b.name == "majority"}
+    chosen = {(point.name, point.label): point for point in points}
+    return [_operating_table(*group, majority, chosen) for group in groups if group[1]]
+
+
+def threshold_of(result: OperatingResult, points: Mapping[tuple[str, str], OperatingPoint]) -> float:
+    """The threshold of a result, or of the operating point it was decided at; NaN where neither is known."""
+    point = points.get((result.name, result.label))
+    return point.threshold if math.isnan(result.threshold) and point else result.threshold
+
+
+def _operating_table(
+    caption: str,
+    results: Sequence[OperatingResult],
+    heading: str,
+    majority: Mapping[str, MetricValue],
+    points: Mapping[tuple[str, str], OperatingPoint],
+) -> Table:
+    head = (heading, "Threshold", "Found", "Missed", "False alarms", "Rightly negative", *map(metric_name, _DECISION))
+    rows = [
+        Row(
+            (
+                result.label if heading == "Label" else result.name,
+                "not recorded" if math.isnan(cut := threshold_of(result, points)) else number(cut),
+                whole(result.confusion.true_positives),
+                whole(result.confusion.false_negatives),
+                whole(result.confusion.false_positives),
+                whole(result.confusion.true_negatives),
+                *(cell(result.metrics.get(name)) for name in _DECISION),
+                *((cell(majority.get(result.label)),) if majority else ()),
+            )
+        )
+        for result in results
+    ]
+    notes = [
+        f"{result.name}, {result.label}: {point.note}."
+        for result in results
+        if (point := points.get((result.name, result.label))) and point.note
+    ]
+    return Table(
+        caption, (*head, "Accuracy of the commoner answer") if majority else head, tuple(rows), " ".join(notes)
+    )
+
+
+def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], compared: Sequence[str]) -> list[Table]:
+    """Metrics down the side for one label, labels down the side for many."""
+    if not names:
+        return []
+    if len(evaluation.labels) == 1:
+        result = evaluation.labels[0]
+        return [_single(caption, result.metrics, evaluation.baselines, names, result.label)]
+    beside = {name: _best_baseline(evaluation.baselines, name) for name in compared if name in names}
+    head: list[str] = ["Label", "Positives", "Negatives"]
+    for name in names:
+        head.append(metric_name(name))
+        if baseline := beside.get(name):
+            head.append(f"{metric_name(name)}, {_BASELINE_NAMES[baseline].lower()}")
+    rows: list[Row] = []
+    for result in evaluation.labels:
+        cells: list[str | Markup] = [result.label, whole(result.counts.positives), whole(result.counts.negatives)]
+        for name in names:
+            cells.append(cell(result.metrics.get(name)))
+            if baseline := beside.get(name):
+                cells.append(cell(_of(evaluation.baselines, baseline, result.label).get(name)))
+        rows.append(Row(tuple(cells)))
+    if evaluation.macro:
+        mean: list[str | Markup] = [f"Mean of {evaluation.estimable} labels", _NONE, _NONE]
+        for name in names:
+            mean.append(cell(evaluation.macro[name]) if name in evaluation.macro else _NONE)
+            mean += [_NONE] if beside.get(name) else []
+        rows.append(Row(tuple(mean), "overall"))
+    return [Table(caption, tuple(head), tuple(rows), _baseline_note(evaluation.baselines, set(beside.values())))]
+
+
+def _single(
+    caption: str, metrics: Mapping[str, MetricValue], baselines: Sequence[Baseline], names: Sequence[str], label: str
+) -> Table:
+    columns = [b for b in baselines if b.label == label and any(name in b.metrics for name in names)]
+    head = ("Metric", "This model", *(_BASELINE_NAMES.get(b.name, b.name) for b in columns))
+    rows = [
+        Row(
+            (
+                metric_name(name),
+                cell(metrics.get(name)),
+                *(cell(b.metrics[name]) if name in b.metrics else _NONE for b in columns),
+            )
+        )
+        for name in names
+    ]
+    return Table(caption, head, tuple(rows), _baseline_note(columns, {b.name for b in columns}))
+
+
+def _best_baseline(baselines: Sequence[Baseline], metric: str) -> str | None:
+    """Which baseline to stand beside a metric: the constant answer where it has one, else the metadata."""
+    offered = {b.name for b in baselines if metric in b.metrics}
+    return next((name for name in ("prevalence", "metadata") if name in offered), None)
+
+
+def _of(baselines: Sequence[Baseline], name: str, label: str) -> Mapping[str, MetricValue]:
+    return next((b.metrics for b in baselines if (b.name, b.label) == (name, label)), {})
+
+
+def _baseline_note(baselines: Sequence[Baseline], names: set[str | None]) -> str:
+    notes = dict.fromkeys(
+        f"{_BASELINE_NAMES.get(b.name, b.name)}: {b.note}." for b in baselines if b.note and b.name in names
+    )
+    return " ".join(notes)
