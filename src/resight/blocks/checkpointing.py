@@ -34,12 +34,17 @@ def _contexts(segment: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
 
 @contextmanager
 def _statistics_untouched(segment: nn.Module) -> Iterator[None]:
-    """The second pass must not move the running means a second time."""
-    norms = [m for m in segment.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    """The second pass must not move running means a second time: a momentum of 0 leaves them where they are."""
+    norms = [module for module in segment.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counters = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    counts = [counter.clone() for counter in counters]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for counter, count in zip(counters, counts, strict=True):
+            counter.copy_(count)
