@@ -1,0 +1,38 @@
+"""Where the evidence lies, how far the answer can be trusted, and which training cases look alike."""
+
+from resight.explain.base import EXPLAINERS, Explainer, ExplainerBuilder, Explanation, build_explainer
+from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
+from resight.explain.image_grid import explain_image, onto_image_grid
+from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise
+from resight.explain.nearest_cases import NearestCases, Neighbour
+from resight.explain.overlay import overlay
+from resight.explain.sanity import Cascade, max_sensitivity, randomisation_cascade, randomised
+from resight.explain.trust import TrustOptions, Verdict, judge
+
+__all__ = [
+    "EXPLAINERS",
+    "Cascade",
+    "Explainer",
+    "ExplainerBuilder",
+    "Explanation",
+    "LocalisationScores",
+    "NearestCases",
+    "Neighbour",
+    "PerturbationCurves",
+    "TrustOptions",
+    "Verdict",
+    "box_mask",
+    "build_explainer",
+    "centre_map",
+    "explain_image",
+    "infidelity",
+    "judge",
+    "localise",
+    "max_sensitivity",
+    "onto_image_grid",
+    "overlay",
+    "perturbation_curves",
+    "randomisation_cascade",
+    "randomised",
+    "road",
+]

@@ -1,0 +1,189 @@
+"""The verdict on explanations: shown without it, a map persuades whether or not it says anything about the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+
+from resight.errors import DataError
+from resight.explain.base import Explainer, Images, Maps
+from resight.explain.faithfulness import perturbation_curves
+from resight.explain.localisation import centre_map, localise
+from resight.explain.sanity import randomisation_cascade
+from resight.models import Classifier
+from resight.settings import Options
+from resight.types import Task
+
+_ONE_SIDED_95 = 1.645
+
+
+class TrustOptions(Options):
+    """When maps are called trustworthy."""
+
+    largest_spearman: float = Field(
+        default=0.5, ge=0, le=1, description="rank correlation that maps of a randomised model may still have"
+    )
+    largest_completeness_error: float = Field(
+        default=0.1, ge=0, description="median share of the evidence that may be unaccounted for"
+    )
+    steps: int = Field(default=16, gt=1, description="points on the deletion and insertion curves")
+    fill: Literal["mean", "image", "black"] = Field(default="image", description="what deleted pixels become")
+    seed: int = Field(default=0, description="seed of the random weights")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether maps may be shown as explanations of this model on these images.
+
+    Attributes:
+        passed: no check failed; otherwise the maps are not trustworthy here.
+        reasons: one sentence for each failed check.
+        measures: what was measured, by name.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    measures: Mapping[str, float]
+
+
+def judge(
+    explainer: Explainer,
+    classifier: Classifier,
+    images: Images,
+    *,
+    chosen: Bool[Tensor, "B L"] | None = None,
+    references: Bool[np.ndarray, "B L *space"] | None = None,
+    task: Task = "multilabel",
+    options: TrustOptions | None = None,
+) -> Verdict:
+    """Put an explainer to the test on a model and some images; 20 or more tell something.
+
+    Args:
+        explainer: the method.
+        classifier: the model.
+        images: `(B, C, *space)`, prepared, 0 to 255.
+        chosen: which images and labels to explain; those with a reference, or each image's highest logit, by default.
+        references: where findings are; False everywhere where no reference exists.
+        task: `multiclass` takes softmax for the probability, otherwise sigmoid.
+        options: the limits.
+
+    Raises:
+        DataError: no image and label is chosen.
+    """
+    options = options or TrustOptions()
+    explanation = explainer.predict_and_explain(classifier, images)
+    if chosen is None:
+        chosen = _default_pairs(explanation.logits, references)
+    if not chosen.any():
+        raise DataError("no image and label is chosen", where="explanations", expected="one or more")
+    maps = explanation.maps
+    measures: dict[str, float] = {}
+    reasons = list(_check_values(maps[chosen].flatten(1), measures))
+    if not reasons:
+        reasons += _check_randomisation(explainer, classifier, images, chosen, options, measures)
+        reasons += _check_faithfulness(classifier, images, maps, chosen, task, options, measures)
+        reasons += _check_completeness(explainer, classifier, images, maps, chosen, options, measures)
+        if references is not None:
+            reasons += _check_pointing(maps, references, chosen, measures)
+    return Verdict(not reasons, tuple(reasons), measures)
+
+
+def _default_pairs(
+    logits: Float[Tensor, "B L"], references: Bool[np.ndarray, "B L *space"] | None
+) -> Bool[Tensor, "B L"]:
+    if references is not None:
+        return torch.from_numpy(references.any(axis=tuple(range(2, references.ndim)))).to(logits.device)
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(dim=1, keepdim=True), value=True)
+
+
+def _check_values(maps: Float[Tensor, "P V"], measures: dict[str, float]) -> Iterator[str]:
+    finite = bool(maps.isfinite().all())
+    empty = (maps.amax(dim=1) == maps.amin(dim=1)).float().mean().item()
+    measures["empty"] = empty
+    if not finite:
+        yield "Maps hold values that are not finite."
+    if empty > 0.5:
+        yield f"{empty:.0%} of the maps are the same everywhere."
+
+
+def _check_randomisation(
+    explainer: Explainer,
+    classifier: Classifier,
+    images: Images,
+    chosen: Bool[Tensor, "B L"],
+    options: TrustOptions,
+    measures: dict[str, float],
+) -> Iterator[str]:
+    cascade = randomisation_cascade(explainer, classifier, images, chosen, steps=1, seed=options.seed)
+    # A map that random weights make constant has changed as much as a map can.
+    alike = measures["spearman_randomised"] = float(np.nan_to_num(cascade.spearman[-1]).mean())
+    if alike > options.largest_spearman:
+        yield (
+            f"Maps hardly change when all weights are random: rank correlation {alike:.2f}, "
+            f"at most {options.largest_spearman:g} expected."
+        )
+
+
+def _check_faithfulness(
+    classifier: Classifier,
+    images: Images,
+    maps: Maps,
+    chosen: Bool[Tensor, "B L"],
+    task: Task,
+    options: TrustOptions,
+    measures: dict[str, float],
+) -> Iterator[str]:
+    curves = perturbation_curves(classifier, images, maps, chosen, task=task, fill=options.fill, steps=options.steps)
+    gain = curves.gain
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+    measures["deletion_auc"] = float(curves.deletion_auc.mean())
+    measures["insertion_auc"] = float(curves.insertion_auc.mean())
+    measures["gain"] = float(gain.mean())
+    if not gain.mean() - _ONE_SIDED_95 * error > 0:
+        yield (
+            f"Deleting what the maps point at is no better than a random order: insertion less deletion "
+            f"{gain.mean():.3f}, standard error {error:.3f}."
+        )
+
+
+def _check_completeness(
+    explainer: Explainer,
+    classifier: Classifier,
+    images: Images,
+    maps: Maps,
+    chosen: Bool[Tensor, "B L"],
+    options: TrustOptions,
+    measures: dict[str, float],
+) -> Iterator[str]:
+    errors = explainer.completeness_error(classifier, images, maps)
+    if errors is None:
+        return
+    error = measures["completeness_error"] = float(errors[chosen].median())
+    if not error <= options.largest_completeness_error:
+        yield (
+            f"The evidence does not add up to the prediction: {error:.0%} unaccounted for, "
+            f"at most {options.largest_completeness_error:.0%} expected; more steps help."
+        )
+
+
+def _check_pointing(
+    maps: Maps,
+    references: Bool[np.ndarray, "B L *space"],
+    chosen: Bool[Tensor, "B L"],
+    measures: dict[str, float],
+) -> Iterator[str]:
+    pairs = chosen.cpu().numpy()
+    evidence, inside = maps[chosen].cpu().numpy(), references[pairs]
+    hits = localise(evidence, inside).pointing
+    centre = localise(np.broadcast_to(centre_map(evidence.shape[1:]), evidence.shape), inside).pointing
+    measures["pointing"], measures["pointing_centre"] = hits.value, centre.value
+    # Where the centre never misses, hitting as often is no failure.
+    if hits.value < centre.value or hits.value == centre.value < 1:
+        yield f"Maps hit {hits.value:.0%} of the references; pointing at the centre hits {centre.value:.0%}."
