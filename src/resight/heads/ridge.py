@@ -1,6 +1,7 @@
-"""Ridge regression in closed form, for several penalties and with leave-one-out predictions at no refit.
+"""Ridge regression in closed form, for several penalties, with left-out predictions at no refit.
 
-Hoerl & Kennard 1970 (ridge); Allen 1974 (PRESS: the leave-one-out residual is e_i / (1 - h_i)); the smaller of the two
+Hoerl & Kennard 1970 (ridge); Allen 1974 (PRESS: the leave-one-out residual is e_i / (1 - h_i), and of a whole fold
+(I - H_gg)^-1 e_g); the smaller of the two
 normal equations is solved, `D'D` (J x J) or `DD'` (N x N). Everything is float64: a float32 Gram matrix with a small
 penalty is wrong in the third digit.
 """
@@ -9,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy import linalg
 
 Design = Float[np.ndarray, "N J"]
@@ -31,8 +32,8 @@ class RidgeFit:
         penalty: the penalty `lambda` of `|T - D b - c|^2 + lambda |b|^2`.
         coefficients: `b`, one column per response.
         intercept: `c`, never penalised; zeros when none was asked for.
-        left_out: prediction of every sample by the fit without it; NaN where that is not defined. empty when
-            not asked for.
+        left_out: prediction of every sample by the fit without it, or without its fold; NaN where that is not
+            defined, empty when not asked for.
     """
 
     penalty: float
@@ -49,7 +50,7 @@ def fit_ridge(
     weights: Float[np.ndarray, " N"] | None = None,
     unit_weights: Float[np.ndarray, " N"] | None = None,
     intercept: bool = False,
-    leave_one_out: bool = False,
+    leave_out: Literal["one"] | Int[np.ndarray, " N"] | None = None,
 ) -> list[RidgeFit]:
     """Fit one design for several penalties: one Gram matrix, one Cholesky factor per penalty.
 
@@ -57,10 +58,10 @@ def fit_ridge(
         design: the columns the responses are explained by.
         responses: what is to be explained.
         penalties: >= 0 each; 0 is the minimum-norm least-squares solution (pseudo-inverse).
-        weights: weight of each sample; all 1 when not given.
-        unit_weights: how much of a sample's weight is taken away when it is left out; all of it when not given.
+        weights: weight of each sample; all 1 when not given. Positive where whole folds are left out.
+        unit_weights: how much of a sample's weight is taken away when it alone is left out; all of it when not given.
         intercept: add a constant that is not penalised.
-        leave_one_out: also predict every sample without itself.
+        leave_out: also predict every sample without itself (`"one"`), or without its fold (the fold of each sample).
 
     Returns:
         One fit per penalty, in the order given.
@@ -78,47 +79,92 @@ def fit_ridge(
         rows, targets = rows * root, targets * root
     of_intercept = 1 / weights.sum() if intercept else 0.0
     fits = []
-    for penalty, (b, hat) in zip(penalties, _solve(rows, targets, penalties, leave_one_out), strict=True):
+    for penalty, (b, hat) in zip(penalties, _solve(rows, targets, penalties, leave_out is not None), strict=True):
         left_out = np.empty((0, responses.shape[1]))
         if hat is not None:
-            share = np.divide(hat, weights, out=np.zeros_like(hat), where=weights > 0) + of_intercept
-            leverage = share * (weights if unit_weights is None else unit_weights)
-            keeps = (1 - leverage)[:, None]
             residuals = responses - response_mean - (design - design_mean) @ b
-            safe = np.where(keeps > _SATURATED, keeps, np.nan)
-            left_out = responses - residuals / safe
+            if isinstance(leave_out, np.ndarray):
+                enlarged = _without_fold(hat, residuals, leave_out, np.sqrt(weights), of_intercept)
+            else:
+                enlarged = _without_one(hat, residuals, weights, unit_weights, of_intercept)
+            left_out = responses - enlarged
         fits.append(RidgeFit(float(penalty), b, response_mean - design_mean @ b, left_out))
     return fits
 
 
+@dataclass(frozen=True)
+class _Hat:
+    """The matrix that takes (weighted) responses to fitted ones, `identity * I + factor * root' root`, unformed."""
+
+    root: Float[np.ndarray, "A N"]
+    identity: float = 0.0
+    factor: float = 1.0
+
+    def diagonal(self) -> Float[np.ndarray, " N"]:
+        return self.identity + self.factor * np.einsum("an,an->n", self.root, self.root)
+
+    def block(self, samples: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "M M"]:
+        part = self.root[:, samples]
+        return self.identity * np.eye(part.shape[1]) + self.factor * (part.T @ part)
+
+
+def _without_one(
+    hat: _Hat,
+    residuals: Responses,
+    weights: Float[np.ndarray, " N"],
+    unit_weights: Float[np.ndarray, " N"] | None,
+    of_intercept: float,
+) -> Responses:
+    share = np.divide(hat.diagonal(), weights, out=np.zeros_like(weights), where=weights > 0) + of_intercept
+    kept = 1 - share * (weights if unit_weights is None else unit_weights)
+    return residuals / np.where(kept > _SATURATED, kept, np.nan)[:, None]
+
+
+def _without_fold(
+    hat: _Hat,
+    residuals: Responses,
+    folds: Int[np.ndarray, " N"],
+    root_weights: Float[np.ndarray, " N"],
+    of_intercept: float,
+) -> Responses:
+    """Residuals of each fold in the fit without it: `(I - H_gg)^-1 e_g`, in weighted samples."""
+    enlarged = np.full_like(residuals, np.nan)
+    for fold in np.unique(folds):
+        samples = folds == fold
+        root = root_weights[samples]
+        kept = np.eye(len(root)) - hat.block(samples) - of_intercept * np.outer(root, root)
+        factor = _cholesky(kept, 0.0)
+        if factor is not None and factor.diagonal().min() ** 2 > _SATURATED:
+            solved = linalg.cho_solve((factor, True), residuals[samples] * root[:, None], check_finite=False)
+            enlarged[samples] = solved / root[:, None]
+    return enlarged
+
+
 def _solve(
-    rows: Design, targets: Responses, penalties: Sequence[float], with_leverage: bool
-) -> Iterator[tuple[Float[np.ndarray, "J K"], Float[np.ndarray, " N"] | None]]:
-    """Coefficients and, where asked for, the diagonal of the hat matrix, for each penalty in turn."""
+    rows: Design, targets: Responses, penalties: Sequence[float], with_hat: bool
+) -> Iterator[tuple[Float[np.ndarray, "J K"], _Hat | None]]:
+    """Coefficients and, where asked for, the hat matrix, for each penalty in turn."""
     primal = rows.shape[1] <= rows.shape[0]
     gram = right = None
-    for penalty in penalties:
+    for number, penalty in enumerate(penalties, start=1):
         factor = None
         if penalty > 0:
             if gram is None:
                 gram = _gram(rows.T if primal else rows)
                 right = rows.T @ targets if primal else targets
-            factor = _cholesky(gram, penalty)
+            factor = _cholesky(gram if number == len(penalties) else gram.copy(order="F"), penalty)
         if factor is None:  # no penalty, or one lost in rounding: the singular values can still tell
-            yield _by_singular_values(rows, targets, penalty, with_leverage)
+            yield _by_singular_values(rows, targets, penalty)
             continue
         solution = linalg.cho_solve((factor, True), right, check_finite=False)
-        hat = None
-        if primal:
-            if with_leverage:
-                half = linalg.solve_triangular(factor, rows.T, lower=True, check_finite=False)
-                hat = np.einsum("jn,jn->n", half, half)
-            yield solution, hat
-        else:
-            if with_leverage:  # H = K (K + lambda I)^-1 = I - lambda (K + lambda I)^-1
-                inverse = linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
-                hat = 1 - penalty * np.einsum("jn,jn->n", inverse, inverse)
-            yield rows.T @ solution, hat
+        if not with_hat:
+            hat = None
+        elif primal:
+            hat = _Hat(linalg.solve_triangular(factor, rows.T, lower=True, check_finite=False))
+        else:  # K (K + lambda I)^-1 = I - lambda (K + lambda I)^-1
+            inverse = linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
+            hat = _Hat(inverse, identity=1.0, factor=-penalty)
+        yield (solution if primal else rows.T @ solution), hat
 
 
 def _gram(columns: Float[np.ndarray, "A B"]) -> Float[np.ndarray, "A A"]:
@@ -128,19 +174,16 @@ def _gram(columns: Float[np.ndarray, "A B"]) -> Float[np.ndarray, "A A"]:
     return _syrk(1.0, columns, lower=1)
 
 
-def _cholesky(gram: Float[np.ndarray, "A A"], penalty: float) -> Float[np.ndarray, "A A"] | None:
-    shifted = gram.copy(order="F")
-    shifted[np.diag_indices_from(shifted)] += penalty
-    factor, info = _potrf(shifted, lower=1, clean=0, overwrite_a=1)
+def _cholesky(matrix: Float[np.ndarray, "A A"], penalty: float) -> Float[np.ndarray, "A A"] | None:
+    """Lower factor of `matrix + penalty I`, written over the matrix; None where that is not positive definite."""
+    matrix[np.diag_indices_from(matrix)] += penalty
+    factor, info = _potrf(matrix, lower=1, clean=0, overwrite_a=1)
     return factor if info == 0 else None
 
 
-def _by_singular_values(
-    rows: Design, targets: Responses, penalty: float, with_leverage: bool
-) -> tuple[Float[np.ndarray, "J K"], Float[np.ndarray, " N"] | None]:
+def _by_singular_values(rows: Design, targets: Responses, penalty: float) -> tuple[Float[np.ndarray, "J K"], _Hat]:
     u, s, vt = linalg.svd(rows, full_matrices=False, check_finite=False)
     kept = s > s.max(initial=0) * max(rows.shape) * np.finfo(np.float64).eps
     u, s, vt = u[:, kept], s[kept], vt[kept]
     shrunk = s / (s**2 + penalty)
-    hat = (u**2 @ (s * shrunk)) if with_leverage else None
-    return vt.T @ (shrunk[:, None] * (u.T @ targets)), hat
+    return vt.T @ (shrunk[:, None] * (u.T @ targets)), _Hat((u * np.sqrt(s * shrunk)).T)

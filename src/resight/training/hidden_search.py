@@ -72,15 +72,16 @@ def search_hidden(
     Raises:
         ValueError: fewer patients than folds in the smallest class, or X and y do not fit the estimator.
     """
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
     if estimator.random_state is None:
         estimator = _changed(estimator, random_state=seed)
     space = _SPACES[mode](_changed(estimator).fit(X, y))
     classes, codes = np.unique(y, return_inverse=True)
-    fitness = _Fitness(
+    fitness = LeftOutError(
         features=np.asarray(StandardScaler().fit_transform(X)),
         targets=signed_targets(codes, len(classes)),
         weights=compute_sample_weight(estimator.class_weight, y),
-        leave_out="one" if groups is None else _folds(codes, groups, folds, seed),
+        leave_out="one" if groups is None else _folds(codes, np.asarray(groups), folds, seed),
         criterion=criterion,
     )
 
@@ -99,8 +100,16 @@ def _changed(network: RandomizedNetwork, **parameters: Any) -> RandomizedNetwork
 
 
 @dataclass(frozen=True)
-class _Fitness:
-    """Error of a network's outputs on left-out samples; the smallest over its ridge penalties."""
+class LeftOutError:
+    """Error of a network's outputs on left-out samples; the smallest over its ridge penalties.
+
+    Attributes:
+        features: standardised features of the training samples.
+        targets: +-1, see `signed_targets`.
+        weights: weight of each sample, > 0.
+        leave_out: single samples (`"one"`), or the fold of each sample.
+        criterion: mean `squared` error, or share of `wrong` classes.
+    """
 
     features: Float[np.ndarray, "N F"]
     targets: Float[np.ndarray, "N K"]
@@ -109,6 +118,7 @@ class _Fitness:
     criterion: Criterion
 
     def __call__(self, network: RandomizedNetwork) -> float:
+        """The error, infinite where a left-out prediction is not defined."""
         weights, bias = network.draw_hidden_layer(self.features.shape[1])
         fits = fit_ridge(
             network.design(self.features, weights, bias),
