@@ -59,7 +59,8 @@ def bin_index(probabilities: Values, bins: int, binning: Binning = "width") -> I
     """Bin of each row: right-closed bins of equal width, or of equal mass with ties kept together."""
     if binning == "width":
         return np.clip(np.ceil(probabilities * bins).astype(np.int64) - 1, 0, bins - 1)
-    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf")
+    last_of_bin = np.arange(1, bins) * len(probabilities) // bins - 1
+    edges = np.sort(probabilities)[last_of_bin[last_of_bin >= 0]]
     return np.searchsorted(edges, probabilities, side="left")
 
 

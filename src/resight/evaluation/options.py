@@ -18,7 +18,7 @@ class EvaluationOptions(Options):
     seed: int = Field(default=0, ge=0, description="seed of the bootstrap and of the folds of the metadata baseline")
     confidence: Share = Field(default=0.95, description="coverage of every interval")
     auroc_interval: Literal["delong", "logit", "bootstrap"] = Field(
-        default="delong", description="DeLong as it is, DeLong on the logit scale (better near 0 and 1), or bootstrap"
+        default="logit", description="DeLong on the logit scale (covers better near 1), DeLong as it is, or bootstrap"
     )
     at_specificity: tuple[Share, ...] = Field(
         default=(0.9,), description="report the sensitivity at these specificities"

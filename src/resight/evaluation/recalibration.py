@@ -183,8 +183,12 @@ def _logit_loss(z: Scores, y: Targets, task: Task) -> float:
 
 def _temperature(z: Scores, y: Targets, task: Task) -> tuple[LabelCalibration, ...]:
     low, high = np.log(_SCALES)
+    smooth = _smooth(y, task)
     found = minimize_scalar(
-        lambda log: _logit_loss(z * np.exp(log), y, task), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
+        lambda log: _logit_loss(z * np.exp(log), smooth, task),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-8},
     )
     return (LabelCalibration(method="temperature", scale=float(np.exp(found.x))),) * z.shape[1]
 
@@ -194,8 +198,7 @@ def _platt(z: Scores, y: Targets, task: Task) -> tuple[LabelCalibration, ...] | 
     n, n_labels = z.shape
     centre, spread = z.mean(axis=0), np.where(z.std(axis=0) > 0, z.std(axis=0), 1.0)
     x = (z - centre) / spread
-    positives = y.sum(axis=0)
-    smooth = y if task == "multiclass" else np.where(y > 0, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
+    smooth = _smooth(y, task)
 
     def loss(weights: Values) -> tuple[float, Values]:
         scaled = weights[:n_labels] * x + weights[n_labels:]
@@ -214,6 +217,16 @@ def _platt(z: Scores, y: Targets, task: Task) -> tuple[LabelCalibration, ...] | 
         LabelCalibration(method="platt", scale=float(scale), bias=float(bias))
         for scale, bias in zip(scales, biases, strict=True)
     )
+
+
+def _smooth(y: Targets, task: Task) -> Targets:
+    """Platt's targets, so that classes the logits separate do not ask for certainty; for K classes as for two."""
+    positives = y.sum(axis=0)
+    if task == "multiclass":
+        count = y @ positives
+        n_classes = y.shape[1]
+        return (y * count[:, None] + 1) / (count[:, None] + n_classes)
+    return np.where(y > 0, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
 
 
 def _isotonic(z: Scores, y: Targets, task: Task) -> tuple[LabelCalibration, ...]:

@@ -1,0 +1,51 @@
+"""Edge cases of the AUROC interval; values and coverage are held in `tests/oracles`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from resight.evaluation import auroc_with_interval
+
+
+def test_perfect_separation_does_not_claim_certainty() -> None:
+    y = np.repeat([0.0, 1.0], [40, 5])
+    value = auroc_with_interval(y, y)
+    assert (value.value, value.high) == (1.0, 1.0)
+    assert 0.6 < value.low < 0.95
+    assert value.interval.startswith("Newcombe")
+    turned = auroc_with_interval(y, -y)
+    assert (turned.low, turned.high) == pytest.approx((0.0, 1 - value.low))
+
+
+def test_repeated_patients_widen_the_interval_and_are_named(rng: np.random.Generator) -> None:
+    y = np.repeat(rng.integers(0, 2, 20), 10).astype(float)
+    s = np.repeat(rng.normal(size=20), 10) + 0.8 * y + rng.normal(0, 0.1, 200)
+    owner = np.repeat(np.arange(20), 10)
+    plain, by_patient = auroc_with_interval(y, s), auroc_with_interval(y, s, owner)
+    assert plain.interval == "DeLong"
+    assert by_patient.interval == "DeLong by patient"
+    assert by_patient.high - by_patient.low > 2 * (plain.high - plain.low)
+    assert auroc_with_interval(y, s, np.arange(200)) == plain
+
+
+def test_one_patient_with_all_positives_gives_no_interval(rng: np.random.Generator) -> None:
+    y = np.array([1.0, 1, 0, 0, 0])
+    value = auroc_with_interval(y, rng.normal(size=5), np.array([0, 0, 1, 2, 3]))
+    assert np.isnan(value.low)
+    assert value.interval == ""
+
+
+def test_logit_scale_stays_inside_and_keeps_the_value() -> None:
+    y = np.repeat([0.0, 1.0], [30, 4])
+    s = np.concatenate([np.arange(30.0), [28.5, 40, 41, 42]])
+    plain, logit = auroc_with_interval(y, s), auroc_with_interval(y, s, on_logit_scale=True)
+    assert plain.value == logit.value
+    assert plain.high == 1.0
+    assert logit.high < 1.0
+    assert logit.interval == "DeLong, logit"
+
+
+def test_one_class_says_why() -> None:
+    value = auroc_with_interval(np.zeros(3), np.arange(3.0))
+    assert value.undefined_because == "0 positives, 3 negatives"
