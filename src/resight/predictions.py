@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, softmax
 
 from resight.errors import PredictionsError, nearest, require
 from resight.tables import read_table
@@ -164,6 +165,11 @@ class Predictions:
         for column, value in equal.items():
             keep &= (self.table[column] == value).to_numpy()
         return replace(self, table=self.table.loc[keep].reset_index(drop=True))
+
+
+def scores_of(logits: Scores, task: Task) -> Scores:
+    """Softmax for a multiclass task, otherwise the logistic function of each logit."""
+    return softmax(logits, axis=1) if task == "multiclass" else expit(logits)
 
 
 def _numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series[float]:

@@ -37,7 +37,7 @@ class Registry(Generic[Builder]):
 
     Args:
         kind: what a member is called in messages, for example `"head"`.
-        package: the room whose files hold the members, for example `"resight.heads"`.
+        package: the room whose files hold the members, for example `"resight.heads"`, or the one file that does.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -103,6 +103,6 @@ class Registry(Generic[Builder]):
         if self._complete:
             return
         room = importlib.import_module(self._package)
-        for info in pkgutil.iter_modules(room.__path__):
+        for info in pkgutil.iter_modules(getattr(room, "__path__", ())):
             importlib.import_module(f"{self._package}.{info.name}")
         self._complete = True

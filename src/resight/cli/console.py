@@ -1,4 +1,4 @@
-"""What verbs share: results to stdout, talk and progress bars to stderr, outputs that are not overwritten by accident."""
+"""What verbs share: results to stdout, talk and progress to stderr, and outputs that nothing overwrites by accident."""
 
 from __future__ import annotations
 

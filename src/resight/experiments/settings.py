@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from resight.cohorts import CohortOptions, SplitOptions
-from resight.evaluation import EvaluationOptions, OperatingRule
+from resight.evaluation import CalibrationMethod, EvaluationOptions, OperatingRule
 from resight.models import ModelOptions
 from resight.preprocess import Augmentation, Recipe
 from resight.settings import Options
@@ -15,22 +15,24 @@ from resight.training import TrainingOptions
 class StoreOptions(Options):
     """The decode-once store of prepared images."""
 
-    max_gb: float = Field(8.0, gt=0, description="largest size on disk")
-    workers: int = Field(0, ge=0, description="decoding processes; 0 decodes here")
-    max_failed_share: float = Field(0.05, ge=0, le=1, description="share of unreadable images that stops the run")
+    max_gb: float = Field(default=8.0, gt=0, description="largest size on disk")
+    workers: int = Field(default=0, ge=0, description="decoding processes; 0: as many as there are cores")
+    max_failed_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of unreadable images that stops the run"
+    )
     keep: bool = Field(default=False, description="leave the store in the run folder when the run is done")
 
 
 class CalibrationOptions(Options):
     """How scores become probabilities, fitted on the validation split."""
 
-    method: str = Field("temperature", description="none, temperature, platt or isotonic")
+    method: CalibrationMethod = "temperature"
 
 
 class ReportOptions(Options):
     """What the HTML report shows besides numbers."""
 
-    examples: int = Field(12, ge=0, le=48, description="images with their evidence maps")
+    examples: int = Field(default=12, ge=0, le=48, description="images with their evidence maps")
 
 
 _RULES = (
@@ -44,20 +46,24 @@ class ExperimentSettings(Options):
     """One experiment, from images to report."""
 
     name: str = "experiment"
-    intended_use: str = Field("", description="what the model is for, in the words of its maker; goes into the bundle")
+    intended_use: str = Field(
+        default="", description="what the model is for, in the words of its maker; goes into the bundle"
+    )
     cohort: CohortOptions
-    split: SplitOptions = SplitOptions()
-    recipe: Recipe = Recipe()
-    augmentation: Augmentation = Augmentation()
-    model: ModelOptions = ModelOptions()
-    training: TrainingOptions = TrainingOptions()
-    calibration: CalibrationOptions = CalibrationOptions()
+    split: SplitOptions = Field(default_factory=SplitOptions)
+    recipe: Recipe = Field(default_factory=Recipe)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    model: ModelOptions = Field(default_factory=ModelOptions)
+    training: TrainingOptions = Field(default_factory=TrainingOptions)
+    calibration: CalibrationOptions = Field(default_factory=CalibrationOptions)
     operating_points: tuple[OperatingRule, ...] = _RULES
-    evaluation: EvaluationOptions = EvaluationOptions()
-    store: StoreOptions = StoreOptions()
-    report: ReportOptions = ReportOptions()
-    folds: int = Field(0, ge=0, le=20, description="k-fold cross-validation outside the test split; 0: one split")
-    members: int = Field(1, ge=1, le=20, description="networks trained with different seeds and averaged")
+    evaluation: EvaluationOptions = Field(default_factory=EvaluationOptions)
+    store: StoreOptions = Field(default_factory=StoreOptions)
+    report: ReportOptions = Field(default_factory=ReportOptions)
+    folds: int = Field(
+        default=0, ge=0, le=20, description="k-fold cross-validation outside the test split; 0: one split"
+    )
+    members: int = Field(default=1, ge=1, le=20, description="networks trained with different seeds and averaged")
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentSettings:

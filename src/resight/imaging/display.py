@@ -35,13 +35,13 @@ class VOI(Options):
     """Which stored values become black and which white."""
 
     mode: Literal["auto", "voi", "percentile", "fixed"] = Field(
-        "auto",
+        default="auto",
         description="auto: by modality and header; voi: the header's window, else the range of the values; "
         "percentile: between two percentiles of the image; fixed: center and width below",
     )
-    percentiles: tuple[float, float] = Field((0.5, 99.5), description="percent of pixels below black and white")
-    center: float | None = Field(None, description="window centre in output units of the modality LUT (CT: HU)")
-    width: float | None = Field(None, gt=0, description="window width in the same units")
+    percentiles: tuple[float, float] = Field(default=(0.5, 99.5), description="percent of pixels below black and white")
+    center: float | None = Field(default=None, description="window centre in output units of the modality LUT (CT: HU)")
+    width: float | None = Field(default=None, gt=0, description="window width in the same units")
 
     @model_validator(mode="after")
     def _complete(self) -> VOI:
@@ -277,9 +277,7 @@ def _histogram(patterns: Shaped[np.ndarray, "*shape"]) -> Int[np.ndarray, " N"]:
     return counts
 
 
-def _look_up(
-    patterns: Shaped[np.ndarray, "*shape"], table: Shaped[np.ndarray, " N"]
-) -> Shaped[np.ndarray, "*shape"]:
+def _look_up(patterns: Shaped[np.ndarray, "*shape"], table: Shaped[np.ndarray, " N"]) -> Shaped[np.ndarray, "*shape"]:
     flat = patterns.reshape(patterns.shape[0], -1)
     try:
         return cv2.LUT(flat, table).reshape(patterns.shape)

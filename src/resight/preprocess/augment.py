@@ -79,23 +79,27 @@ class AugmentParams:
 class Augmentation(Options):
     """How far images are changed at random in training; nothing by default."""
 
-    flip: Share = Field(0.0, description="chance to mirror left and right")
-    flip_vertical: Share = Field(0.0, description="chance to mirror top and bottom")
-    flip_depth: Share = Field(0.0, description="chance to mirror the depth of a volume")
-    rotate_deg: float = Field(0.0, ge=0, le=180, description="largest turn either way")
-    scale: float = Field(0.0, ge=0, lt=1, description="largest magnification either way: 0.1 is 1/1.1 to 1.1")
-    crop: float = Field(1.0, gt=0, le=1, description="smallest share of the area (volume) that a random crop keeps")
-    translate: Share = Field(0.0, description="largest shift along each axis, as a share of the size")
-    shear_deg: float = Field(0.0, ge=0, lt=60, description="largest slant either way")
-    gain: float = Field(0.0, ge=0, lt=1, description="largest relative change of contrast")
-    offset: Share = Field(0.0, description="largest change of brightness, in units of full scale")
-    gamma: float = Field(0.0, ge=0, lt=1, description="largest gamma either way: 0.2 is 1/1.2 to 1.2")
-    noise: Share = Field(0.0, description="largest standard deviation of noise, in units of full scale")
-    blur_px: float = Field(0.0, ge=0, description="largest standard deviation of a blur")
-    hue_deg: float = Field(0.0, ge=0, le=180, description="largest turn of the colours; grey images stay as they are")
-    saturation: float = Field(0.0, ge=0, le=1, description="largest relative change of saturation")
-    erase: Share = Field(0.0, description="chance to blank a box (Zhong et al., AAAI 2020)")
-    erase_share: float = Field(0.15, gt=0, lt=1, description="largest share of the area that the box takes")
+    flip: Share = Field(default=0.0, description="chance to mirror left and right")
+    flip_vertical: Share = Field(default=0.0, description="chance to mirror top and bottom")
+    flip_depth: Share = Field(default=0.0, description="chance to mirror the depth of a volume")
+    rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest turn either way")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="largest magnification either way: 0.1 is 1/1.1 to 1.1")
+    crop: float = Field(
+        default=1.0, gt=0, le=1, description="smallest share of the area (volume) that a random crop keeps"
+    )
+    translate: Share = Field(default=0.0, description="largest shift along each axis, as a share of the size")
+    shear_deg: float = Field(default=0.0, ge=0, lt=60, description="largest slant either way")
+    gain: float = Field(default=0.0, ge=0, lt=1, description="largest relative change of contrast")
+    offset: Share = Field(default=0.0, description="largest change of brightness, in units of full scale")
+    gamma: float = Field(default=0.0, ge=0, lt=1, description="largest gamma either way: 0.2 is 1/1.2 to 1.2")
+    noise: Share = Field(default=0.0, description="largest standard deviation of noise, in units of full scale")
+    blur_px: float = Field(default=0.0, ge=0, description="largest standard deviation of a blur")
+    hue_deg: float = Field(
+        default=0.0, ge=0, le=180, description="largest turn of the colours; grey images stay as they are"
+    )
+    saturation: float = Field(default=0.0, ge=0, le=1, description="largest relative change of saturation")
+    erase: Share = Field(default=0.0, description="chance to blank a box (Zhong et al., AAAI 2020)")
+    erase_share: float = Field(default=0.15, gt=0, lt=1, description="largest share of the area that the box takes")
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> AugmentParams:
         """Draw parameters; always as many numbers, so that one switch does not change what another draws.
@@ -168,7 +172,7 @@ class MixupParams:
 class Mixup(Options):
     """Blend pairs of images and their targets (Zhang et al., ICLR 2018)."""
 
-    alpha: float = Field(0.0, ge=0, description="both parameters of the Beta distribution; 0 mixes nothing")
+    alpha: float = Field(default=0.0, ge=0, description="both parameters of the Beta distribution; 0 mixes nothing")
 
     def sample(self, rng: np.random.Generator, batch: int) -> MixupParams:
         """Draw one weight and the partners for a batch of a size."""

@@ -24,15 +24,20 @@ class Recipe(Options):
     """Grid, channels and grey-level window of the network's input."""
 
     size_px: tuple[Annotated[int, Field(gt=0)], ...] = Field(
-        (224, 224), min_length=2, max_length=3, description="(height, width), or (depth, height, width) for volumes"
+        default=(224, 224),
+        min_length=2,
+        max_length=3,
+        description="(height, width), or (depth, height, width) for volumes",
     )
-    channels: Literal[1, 3] = Field(1, description="1: grey, colour images by luminance; 3: grey images repeated")
-    resize: Resize = Field("letterbox", description="keep proportions and pad, fill each axis, or keep and cut")
+    channels: Literal[1, 3] = Field(
+        default=1, description="1: grey, colour images by luminance; 3: grey images repeated"
+    )
+    resize: Resize = Field(default="letterbox", description="keep proportions and pad, fill each axis, or keep and cut")
     spacing_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
-        None,
+        default=None,
         description="spacing to bring images of known spacing to; decides the scale instead of `resize`",
     )
-    voi: VOI = Field(VOI.model_validate({}), description="which grey levels are shown")
+    voi: VOI = Field(default=VOI.model_validate({}), description="which grey levels are shown")
 
     @model_validator(mode="after")
     def _same_axes(self) -> Recipe:

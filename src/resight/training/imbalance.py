@@ -26,10 +26,8 @@ def positive_weights(targets: Targets, mask: Mask, task: Task) -> Float[torch.Te
     positives = np.where(mask, targets, 0.0).sum(axis=0)
     known = mask.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if task == "multiclass":
-            weights = known / (positives * targets.shape[1])
-        else:
-            weights = (known - positives) / positives
+        expected = known / targets.shape[1] if task == "multiclass" else known - positives
+        weights = expected / positives
     weights = np.where(positives > 0, weights, 1.0)
     return torch.from_numpy(np.clip(weights, 1 / _LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.float32))
 

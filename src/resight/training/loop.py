@@ -13,15 +13,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from resight.errors import TrainingError
-from resight.evaluation import macro_auroc
-from resight.preprocess import Augmentation
-from resight.preprocess.augment import Mixup
+from resight.evaluation import auroc
+from resight.models import autocast, channels_last, choose_device, with_channels_last
+from resight.models.device import Precision
+from resight.predictions import scores_of
+from resight.preprocess import Augmentation, Mixup
 from resight.training.base import LOSSES, Loss
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from resight.training.data import Batch, TrainingData, batches, epoch_order
 from resight.training.imbalance import positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
-from resight.training.precision import autocast, choose_device, choose_precision, with_channels_last
+from resight.training.precision import choose_precision
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
 from resight.types import Progress, Scores, Task, silent
 
@@ -33,10 +35,11 @@ class _State:
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
-    precision: str = ""
+    precision: Precision | None = None
     seconds: float = 0.0
     best_epoch: int = -1
-    best_value: float = float("-inf")
+    best_value: float = -np.inf
+    best_loss: float = np.inf
     history: list[dict[str, float | None]] = field(default_factory=list)
 
 
@@ -58,7 +61,7 @@ class FitResult:
     best_epoch: int
     best_value: float
     selected_by: str
-    precision: str
+    precision: Precision
     device: str
     seconds: float
 
@@ -102,7 +105,7 @@ def predict_logits(
     *,
     batch_size: int,
     device: torch.device,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     workers: int = 0,
 ) -> Scores:
     """Logits `(N, L)` of every sample, in order, in evaluation mode."""
@@ -110,7 +113,7 @@ def predict_logits(
     logits = np.empty(data.targets.shape)
     with torch.inference_mode(), autocast(precision, device):
         for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device, workers=workers):
-            logits[batch.samples.numpy()] = model(batch.images).float().cpu().numpy()
+            logits[batch.samples.numpy()] = model(channels_last(batch.images)).float().cpu().numpy()
     return logits
 
 
@@ -132,9 +135,10 @@ class _Run:
         if options.threads:
             torch.set_num_threads(options.threads)
         torch.use_deterministic_algorithms(options.deterministic)
-        self.device = choose_device(options.device)
+        self.device = choose_device(options.device, where="training.device")
         self.model = with_channels_last(model.to(self.device))
-        self.train, self.validation, self.options, self.task = train, validation, options, task
+        self.train, self.validation, self.options = train, validation, options
+        self.task: Task = task
         self.folder, self.augmentation, self.progress = folder, augmentation, progress
         self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
         self.loss = _build_loss(options, task, train)
@@ -148,8 +152,9 @@ class _Run:
     def run(self, *, resume: bool) -> FitResult:
         if resume and (self.folder / "last.safetensors").exists():
             self._restore()
-        if not self.state.precision:
+        if self.state.precision is None:
             self.state.precision = choose_precision(self.model, self._first_images(), self.options, self.device)
+        self.precision: Precision = self.state.precision
         self._clock = self._saved = time.monotonic()
         while self.state.epoch < self.options.epochs and not self._impatient():
             try:
@@ -168,7 +173,7 @@ class _Run:
             state.best_epoch,
             state.best_value,
             selected_by,
-            state.precision,
+            self.precision,
             str(self.device),
             state.seconds,
         )
@@ -211,8 +216,8 @@ class _Run:
         total = 0.0
         known = mask.sum().clamp(min=1)
         for part in torch.arange(len(images), device=images.device).chunk(options.accumulate):
-            with autocast(state.precision, self.device):
-                logits = self.model(images[part])
+            with autocast(self.precision, self.device):
+                logits = self.model(channels_last(images[part]))
             loss = self.loss(logits.float(), targets[part], mask[part]) * (mask[part].sum() / known)
             if not torch.isfinite(loss):
                 self._keep_bad_batch(batch)
@@ -229,8 +234,8 @@ class _Run:
         if self.mixup is None:
             return batch.images, batch.targets, batch.mask
         rng = np.random.default_rng((self.options.seed, 1, number))
-        share, partner = self.mixup.sample(rng, len(batch.images))
-        other = torch.from_numpy(partner)
+        mixed = self.mixup.sample(rng, len(batch.images))
+        share, other = mixed.weight, torch.from_numpy(mixed.partner).to(self.device)
         images = share * batch.images.float() + (1 - share) * batch.images[other].float()
         targets = share * batch.targets + (1 - share) * batch.targets[other]
         return images, targets, batch.mask & batch.mask[other]
@@ -245,15 +250,15 @@ class _Run:
             self.validation,
             batch_size=options.batch_size,
             device=self.device,
-            precision=state.precision,
+            precision=self.precision,
             workers=options.workers,
         )
         data = self.validation
         loss = float(self.loss(*(torch.from_numpy(a) for a in (logits, np.nan_to_num(data.targets), data.mask))))
-        auroc = macro_auroc(logits, data.targets, data.mask)
-        value = -loss if np.isnan(auroc) else auroc
-        if value > state.best_value:
-            state.best_epoch, state.best_value = state.epoch, value
+        macro = _macro_auroc(scores_of(logits, self.task), data)
+        value = (-loss if np.isnan(macro) else macro, -loss)
+        if value > (state.best_value, -state.best_loss):  # small cohorts reach the same AUROC many times
+            state.best_epoch, state.best_value, state.best_loss = state.epoch, value[0], loss
             save_checkpoint(self.folder / "best.safetensors", weights, {"epoch": state.epoch})
         self.model.load_state_dict(current)
         state.history.append(
@@ -261,7 +266,7 @@ class _Run:
                 "epoch": state.epoch,
                 "loss": state.loss_sum / max(state.step, 1),
                 "validation_loss": loss,
-                "validation_auroc": None if np.isnan(auroc) else auroc,
+                "validation_auroc": None if np.isnan(macro) else macro,
                 "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             }
         )
@@ -325,6 +330,14 @@ def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Lo
     weighted = options.imbalance == "positive_weight"
     weight = positive_weights(train.targets, train.mask, task) if weighted else None
     return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
+
+
+def _macro_auroc(scores: Scores, data: TrainingData) -> float:
+    """Mean over the labels that have both classes among the known images; NaN where none has."""
+    columns = zip(data.targets.T, scores.T, data.mask.T, strict=True)
+    values = [auroc(target[known] > 0.5, score[known]).value for target, score, known in columns]
+    estimable = [value for value in values if not np.isnan(value)]
+    return float(np.mean(estimable)) if estimable else float("nan")
 
 
 def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:

@@ -1,0 +1,57 @@
+"""`resight list`: every exchangeable part by name, with its options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from resight.cli.console import result_json, result_table
+from resight.errors import SettingsError, nearest
+from resight.registry import Member
+
+
+def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> int:
+    """Show every backbone, head, loss and classifier by name, with options.
+
+    Args:
+        kind: only this kind.
+        as_json: print the result for programs.
+    """
+    from resight.backbones import BACKBONES
+    from resight.explain import EXPLAINERS
+    from resight.heads import CLASSIFIERS, HEADS
+    from resight.training import LOSSES
+
+    registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS)}
+    if kind and kind not in registries:
+        raise SettingsError(f"unknown kind {kind!r}", fix=nearest(kind, registries))
+    members = [
+        (name, registry.member(member))
+        for name, registry in registries.items()
+        if kind in ("", name)
+        for member in registry.names()
+    ]
+    if as_json:
+        result_json([{"kind": k, "name": m.name, "options": m.options.model_json_schema()} for k, m in members])
+        return 0
+    rows = [
+        (
+            name,
+            member.name,
+            member.summary,
+            ", ".join(f"{k}={_default(f)}" for k, f in member.options.model_fields.items()),
+        )
+        for name, member in members
+    ]
+    result_table(("kind", "name", "what", "options"), rows)
+    return 0
+
+
+def _fields(member: Member[Any]) -> dict[str, Any]:
+    return dict(member.options.model_fields)
+
+
+def _default(field: object) -> str:
+    default = getattr(field, "default", None)
+    return "?" if getattr(field, "is_required", lambda: False)() else str(default)

@@ -1,0 +1,52 @@
+"""`resight train`: run an experiment file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resight.cli.console import fresh, progress_bars, result_json, say
+from resight.cli.results import show_evaluation
+
+
+def train(
+    settings: Path,
+    *,
+    out: Path,
+    set_: Annotated[list[str] | None, Parameter("--set", negative="")] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    smoke: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> int:
+    """Run an experiment file: split, train, calibrate, evaluate, bundle, report.
+
+    Args:
+        settings: experiment file (TOML), as `resight plan` writes it.
+        out: run folder.
+        set_: overrides, for example `training.epochs=3`.
+        resume: continue an interrupted run in `out`.
+        force: replace what is in `out`.
+        smoke: one epoch on small images, to see that everything fits together.
+        as_json: print the figures for programs.
+    """
+    from resight.experiments import ExperimentSettings, train_experiment
+    from resight.experiments import smoke as smoke_run
+    from resight.settings import load_toml
+
+    chosen = load_toml(settings, ExperimentSettings, set_ or [])
+    if smoke:
+        chosen = smoke_run(chosen)
+    if not resume:
+        fresh(out, force=force)
+    with progress_bars() as progress:
+        run = train_experiment(chosen, out, resume=resume, progress=progress)
+    if as_json:
+        result_json(run.judged.evaluation.to_dict())
+    else:
+        show_evaluation(run.judged.evaluation, f"{run.prepared.cohort.name}, {run.judged.evaluated_on} images")
+    say(f"report: {run.folder / 'report.html'}")
+    say(f"bundle: {run.folder / 'bundle'}")
+    return 0

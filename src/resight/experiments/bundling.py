@@ -1,0 +1,75 @@
+"""What goes into a bundle besides weights: recipe, calibration, thresholds, sentinels, figures and limits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from resight.experiments.judge import Judged
+from resight.experiments.prepare import Prepared
+from resight.experiments.settings import ExperimentSettings
+from resight.imaging import Sentinels
+from resight.models.manifest import Manifest
+
+_MOST_FOR_SENTINELS = 2_000
+"""Training images the sentinels learn from; more make no difference to means and correlations."""
+
+
+def fit_sentinels(prepared: Prepared, seed: int) -> Sentinels:
+    """Learn what training images look like."""
+    rows = prepared.rows[prepared.in_split("train")]
+    if len(rows) > _MOST_FOR_SENTINELS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, size=_MOST_FOR_SENTINELS, replace=False))
+    return Sentinels.fit(np.stack([prepared.store[int(row)] for row in rows]))
+
+
+def make_manifest(
+    settings: ExperimentSettings, judged: Judged, sentinels: Sentinels, record: dict[str, Any]
+) -> Manifest:
+    """Describe a finished run's model.
+
+    Args:
+        settings: of the run.
+        judged: calibration, operating points and figures.
+        sentinels: learned from the training images.
+        record: of the run, for versions and counts.
+    """
+    figures = judged.evaluation
+    versions = record["environment"]["versions"]
+    return Manifest(
+        name=settings.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        labels=judged.predictions.labels,
+        task=judged.predictions.task,
+        recipe=settings.recipe,
+        model=settings.model,
+        calibration=judged.calibration,
+        operating_points=judged.operating_points,
+        sentinels=sentinels.to_dict(),
+        intended_use=settings.intended_use,
+        limits=_limits(settings, judged),
+        metrics=_figures(judged) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
+        data=record["data"],
+        settings=settings.model_dump(mode="json"),
+        versions={name: version for name, version in versions.items() if version},
+    )
+
+
+def _figures(judged: Judged) -> dict[str, Any]:
+    """Metrics without curves: what a card shows."""
+    whole = judged.evaluation.to_dict()
+    labels = [{key: label[key] for key in ("label", "counts", "metrics")} for label in whole["labels"]]
+    return {"labels": labels, "macro": whole["macro"], "overall": whole["overall"], "notes": whole["notes"]}
+
+
+def _limits(settings: ExperimentSettings, judged: Judged) -> tuple[str, ...]:
+    limits = ["For research use only; not a medical device."]
+    if not settings.intended_use:
+        limits.append("No intended use was stated.")
+    if judged.evaluated_on != "test":
+        limits.append("There was no test split: all figures come from the images that chose epoch and thresholds.")
+    if settings.split.group == ("none",):
+        limits.append("Patients were not known, so training and test may share some.")
+    return (*limits, *judged.evaluation.notes)

@@ -1,0 +1,96 @@
+"""After training: probabilities, operating points, the predictions table and its evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from resight.evaluation import (
+    Calibration,
+    Evaluation,
+    OperatingPoint,
+    choose_operating_points,
+    decide,
+    evaluate,
+    fit_calibration,
+)
+from resight.experiments.members import Ensemble
+from resight.experiments.prepare import Prepared
+from resight.experiments.settings import ExperimentSettings
+from resight.predictions import Predictions, scores_of
+from resight.types import Cohort, Scores
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything about a trained ensemble that can be said in numbers.
+
+    Attributes:
+        calibration: fitted on the validation images.
+        operating_points: chosen on the validation images.
+        predictions: all rows; those only trained on have no scores.
+        evaluation: of the test rows; of the validation rows, and then optimistic, where there is no test split.
+        evaluated_on: `test` or `validation`.
+    """
+
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...]
+    predictions: Predictions
+    evaluation: Evaluation
+    evaluated_on: str
+
+
+def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) -> Judged:
+    """Calibrate and choose thresholds on validation images, then evaluate on test images.
+
+    Args:
+        settings: calibration method, rules for operating points, evaluation options.
+        prepared: the cohort.
+        ensemble: held-out logits.
+    """
+    cohort, validation = prepared.cohort, ensemble.validation
+    targets, mask = cohort.targets(), cohort.mask()
+    calibration = fit_calibration(
+        ensemble.logits[validation],
+        targets[validation],
+        mask[validation],
+        cohort.task,
+        settings.calibration.method,
+    )
+    held_out = ~np.isnan(ensemble.logits).any(axis=1)
+    probabilities = np.full(ensemble.logits.shape, np.nan)
+    probabilities[held_out] = calibration.apply(ensemble.logits[held_out])
+    points = choose_operating_points(
+        probabilities[validation], targets[validation], mask[validation], cohort.labels, settings.operating_points
+    )
+    predictions = _table(cohort, ensemble, probabilities, points)
+    evaluated_on = "test" if prepared.in_split("test").any() else "validation"
+    options = settings.evaluation.model_copy(update={"split": evaluated_on})
+    evaluation = evaluate(predictions, options, operating_points=points)
+    return Judged(calibration, points, predictions, evaluation, evaluated_on)
+
+
+def _table(
+    cohort: Cohort, ensemble: Ensemble, probabilities: Scores, points: tuple[OperatingPoint, ...]
+) -> Predictions:
+    columns = [c for c in ("image", "patient_id", "split", *cohort.attributes) if c in cohort.table.columns]
+    images = cohort.table[columns].copy()
+    images["split"] = np.where(ensemble.validation, "validation", cohort.table["split"])
+    if (ensemble.folds >= 0).any():
+        images["fold"] = pd.Series(ensemble.folds).where(ensemble.folds >= 0).astype("Int64")
+    name = points[0].name
+    predictions = Predictions.from_arrays(
+        images,
+        cohort.labels,
+        cohort.task,
+        logit=ensemble.logits,
+        score=scores_of(ensemble.logits, cohort.task),
+        probability=probabilities,
+        decision=decide(probabilities, cohort.labels, points, name),
+        target=cohort.targets(),
+        mask=cohort.mask(),
+    )
+    predictions.table["operating_point"] = name
+    return predictions

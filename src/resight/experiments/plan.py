@@ -1,0 +1,172 @@
+"""`resight plan`: an experiment file in which every choice made from data and machine carries its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+
+from resight.cohorts import CohortOptions, load_cohort
+from resight.experiments.fingerprint import Fingerprint, Machine, fingerprint, measure_machine
+from resight.experiments.settings import ExperimentSettings
+from resight.settings import validate
+from resight.types import Cohort
+
+_SIZES_PX = (32, 64, 96, 128, 160, 192, 224, 288, 320, 384, 448, 512)
+_VOLUME_SIZES_PX = (32, 48, 64, 96, 128)
+_FEWEST_EPOCHS, _MOST_EPOCHS = 15, 60
+_SAMPLES_SEEN = 20_000
+"""Images shown to a small network until its validation AUROC stops rising; below this, longer is better."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting and why it has its value."""
+
+    section: str
+    key: str
+    value: Any
+    reason: str
+
+
+def plan_experiment(options: CohortOptions, minutes: float) -> tuple[str, ExperimentSettings]:
+    """Look at a cohort and this machine, and choose.
+
+    Args:
+        options: where the cohort is and how to read it.
+        minutes: training time to aim at, for one network on this machine.
+
+    Returns:
+        The experiment file as TOML with reasons, and the same as settings.
+
+    Raises:
+        CohortError: the cohort cannot be read.
+    """
+    cohort = load_cohort(options)
+    found = fingerprint(cohort)
+    machine = measure_machine(channels=3 if found.coloured > 0.5 else 1)
+    choices = list(_choices(found, machine, minutes))
+    text = _toml(options, cohort, found, machine, choices)
+    data: dict[str, Any] = {"cohort": options.model_dump(exclude_none=True)}
+    for choice in choices:
+        section = data
+        for part in filter(None, choice.section.split(".")):
+            section = section.setdefault(part, {})
+        section[choice.key] = choice.value
+    return text, validate(ExperimentSettings, data, where="plan")
+
+
+def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[Choice]:
+    size, epochs, why_size = _size_and_epochs(found, machine, minutes)
+    yield from _split_choices(found)
+    yield Choice("recipe", "size_px", [size] * found.dims, why_size)
+    coloured = found.coloured > 0.5
+    yield Choice(
+        "recipe", "channels", 3 if coloured else 1, f"{found.coloured:.0%} of the images looked at are in colour"
+    )
+    wide = found.aspect_spread > 1.1
+    reason = f"width over height varies by a factor of {found.aspect_spread:.2f}"
+    yield Choice("recipe", "resize", "letterbox" if wide else "stretch", reason + ("; shapes are kept" if wide else ""))
+    if found.spacing_mm:
+        spacing = [round(s, 2) for s in found.spacing_mm]
+        yield Choice("recipe", "spacing_mm", spacing, "median spacing of the volumes looked at")
+    yield from _augmentation_choices(coloured=coloured)
+    depth = 18 if found.images < 20_000 else 34 if machine.device == "cpu" else 50
+    yield Choice("model.backbone", "name", "resnet", "")
+    yield Choice("model.backbone", "depth", depth, f"{found.images} images; deeper networks overfit small cohorts")
+    small = size <= 64
+    stem = "3x3 filters and no pooling, as images are small" if small else "7x7 filters with stride 2, as usual"
+    yield Choice("model.backbone", "stem", "cifar" if small and found.dims == 2 else "imagenet", stem)
+    batch = 32 if found.images >= 500 else 16
+    batch = 8 if found.dims == 3 else batch
+    yield Choice("model.backbone", "norm", "batch" if batch >= 16 else "group", f"batches hold {batch} images")
+    yield Choice(
+        "training", "batch_size", batch, f"{found.images} images give about {found.images // batch} steps an epoch"
+    )
+    yield Choice("training", "epochs", epochs, f"fits about {minutes:g} minutes on this machine ({machine.device})")
+    yield Choice("training", "precision", machine.precision, "the faster one of fp32 and bf16, measured here")
+    rare = found.rarest < 0.02
+    reason = f"the rarest label state makes up {found.rarest:.1%}"
+    reason += "; drawn more often" if rare else "; calibrated scores need no reweighting"
+    yield Choice("training", "imbalance", "balanced_sampler" if rare else "none", reason)
+    method = "temperature" if found.images < 5_000 or found.task == "multiclass" else "platt"
+    yield Choice(
+        "calibration",
+        "method",
+        method,
+        "one parameter per label, as validation is small" if method == "temperature" else "",
+    )
+    folds_reason = (
+        f"only {found.patients or found.images} patients: set 5 for narrower intervals at five times the cost"
+        if (found.patients or found.images) < 1_000
+        else "enough patients for one split"
+    )
+    yield Choice("", "folds", 0, folds_reason)
+
+
+def _size_and_epochs(found: Fingerprint, machine: Machine, minutes: float) -> tuple[int, int, str]:
+    """The largest size at which enough epochs fit the time."""
+    sizes = _SIZES_PX if found.dims == 2 else _VOLUME_SIZES_PX
+    trained = found.images * 0.7
+    budget = minutes * 60 * machine.pixels_per_s
+    wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_SAMPLES_SEEN / max(trained, 1))))
+    usable = [s for s in sizes if s <= max(found.short_side_px, sizes[0])]
+    affordable = [s for s in usable if wanted * trained * s**found.dims <= budget] or [usable[0]]
+    cap = 224 if found.dims == 2 and machine.device == "cpu" else sizes[-1]
+    size = max(s for s in affordable if s <= cap)
+    epochs = int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, budget / (trained * size**found.dims))))
+    limit = (
+        "the images themselves"
+        if size == usable[-1]
+        else "the time asked for"
+        if size < cap
+        else "what ResNets are made for"
+    )
+    reason = f"short sides are {found.short_side_px} px at the median; limited by {limit}"
+    return size, epochs, reason
+
+
+def _split_choices(found: Fingerprint) -> Iterator[Choice]:
+    if found.has_split:
+        yield Choice("split", "column", "split", "the table names its own splits")
+    if found.patients is None:
+        yield Choice("split", "group", "none", "NO PATIENT IDENTIFIER: splits may share patients; give one if you can")
+    else:
+        yield Choice("split", "group", "patient_id", f"{found.patients} patients; none is in two splits")
+
+
+def _augmentation_choices(*, coloured: bool) -> Iterator[Choice]:
+    if coloured:
+        yield Choice("augmentation", "flip", 0.5, "photographs of lesions have no right way up")
+        yield Choice("augmentation", "flip_vertical", 0.5, "")
+        yield Choice("augmentation", "rotate_deg", 180.0, "")
+        yield Choice("augmentation", "hue_deg", 10.0, "cameras and lights differ")
+        yield Choice("augmentation", "saturation", 0.2, "")
+    else:
+        yield Choice("augmentation", "rotate_deg", 10.0, "patients are not placed exactly; no flips, as sides differ")
+    yield Choice("augmentation", "scale", 0.1, "distances differ")
+    yield Choice("augmentation", "translate", 0.05, "")
+    yield Choice("augmentation", "gain", 0.1, "exposures differ")
+
+
+def _toml(options: CohortOptions, cohort: Cohort, found: Fingerprint, machine: Machine, choices: list[Choice]) -> str:
+    lines = [
+        f"# Experiment on {cohort.name}: {found.images} images, {found.patients or 'unknown'} patients, {found.task}.",
+        f"# Planned for {machine.cores} cores, device {machine.device}; change what you know better.",
+        *(f"# Note: {note}" for note in cohort.notes),
+        "",
+    ]
+    top = [choice for choice in choices if not choice.section]
+    lines += [_line("name", cohort.name, ""), *(_line(c.key, c.value, c.reason) for c in top), "", "[cohort]"]
+    lines += tomli_w.dumps(options.model_dump(mode="json", exclude_none=True, exclude_defaults=True)).splitlines()
+    for section in dict.fromkeys(choice.section for choice in choices if choice.section):
+        lines += ["", f"[{section}]"]
+        lines += [_line(c.key, c.value, c.reason) for c in choices if c.section == section]
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, reason: str) -> str:
+    text = tomli_w.dumps({key: value}).strip().replace("\n    ", " ").replace(",\n", " ").replace("\n", " ")
+    return f"{text}  # {reason}" if reason else text

@@ -1,0 +1,115 @@
+"""`resight train`: from an experiment file to a run folder with bundle, predictions, figures and report."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resight.errors import OutputError, SettingsError
+from resight.evidence import write_report
+from resight.experiments.bundling import fit_sentinels, make_manifest
+from resight.experiments.judge import Judged, judge
+from resight.experiments.members import Ensemble, train_members
+from resight.experiments.prepare import SPLITS, Prepared, prepare
+from resight.experiments.record import environment
+from resight.experiments.reporting import report_content
+from resight.experiments.settings import ExperimentSettings
+from resight.models.bundle import save_bundle
+from resight.settings import dump_toml, load_toml, write_json
+from resight.types import Progress, silent
+
+SETTINGS_FILE = "settings.toml"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run is and where it lies.
+
+    Attributes:
+        folder: holds `settings.toml`, `record.json`, `metrics.json`, `predictions.csv`, `excluded.csv`, `report.html`,
+            `bundle/` and `checkpoints/`.
+        judged: all numbers.
+        prepared: the cohort as it was used.
+    """
+
+    folder: Path
+    judged: Judged
+    prepared: Prepared
+
+
+def train_experiment(
+    settings: ExperimentSettings, folder: Path, *, resume: bool = False, progress: Progress = silent
+) -> Run:
+    """Run one experiment.
+
+    Args:
+        settings: everything about it.
+        folder: run folder; made if it is not there.
+        resume: continue a run that was interrupted, with the same settings.
+        progress: told about every stage.
+
+    Raises:
+        ResightError: whatever stops a run; what is finished stays in the folder.
+    """
+    began = time.monotonic()
+    _open_folder(settings, folder, resume=resume)
+    prepared = prepare(settings, folder / "store", progress)
+    prepared.excluded.to_csv(folder / "excluded.csv", index=False, lineterminator="\n")
+    ensemble = train_members(settings, prepared, folder / "checkpoints", resume=resume, progress=progress)
+    progress("evaluate", 0, 1, "")
+    judged = judge(settings, prepared, ensemble)
+    progress("evaluate", 1, 1, "")
+    judged.predictions.write(folder / "predictions.csv")
+    write_json(folder / "metrics.json", judged.evaluation.to_dict() | {"evaluated_on": judged.evaluated_on})
+    record = make_record(prepared, ensemble, judged, time.monotonic() - began)
+    write_json(folder / "record.json", record)
+    sentinels = fit_sentinels(prepared, settings.training.seed)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder / "bundle")
+    save_bundle(folder / "bundle", ensemble.models, make_manifest(settings, judged, sentinels, record))
+    content = report_content(settings, prepared, ensemble, judged, sentinels, record, progress)
+    write_report(folder / "report.html", content)
+    if not settings.store.keep:
+        shutil.rmtree(folder / "store")
+    return Run(folder, judged, prepared)
+
+
+def make_record(prepared: Prepared, ensemble: Ensemble, judged: Judged, seconds: float) -> dict[str, Any]:
+    """What happened, for people who want to run it again."""
+    cohort = prepared.cohort
+    return {
+        "environment": environment(),
+        "seconds": round(seconds, 1),
+        "data": {
+            "name": cohort.name,
+            "fingerprint": cohort.fingerprint(),
+            "images_assessed": prepared.assessed,
+            "images_excluded": len(prepared.excluded),
+            "images": {split: int(prepared.in_split(split).sum()) for split in SPLITS},
+            "notes": list(cohort.notes),
+        },
+        "training": [asdict(result) for result in ensemble.fits],
+        "parameters": sum(p.numel() for p in ensemble.models[0].parameters()),
+        "evaluated_on": judged.evaluated_on,
+    }
+
+
+def _open_folder(settings: ExperimentSettings, folder: Path, *, resume: bool) -> None:
+    path = folder / SETTINGS_FILE
+    if path.exists():
+        if not resume:
+            fix = "Choose another folder, give --resume to continue it, or --force to begin anew."
+            raise OutputError("holds a run already", where=str(folder), fix=fix)
+        if load_toml(path, ExperimentSettings) != settings:
+            fix = "Resume with the settings.toml of the folder, or train into another one."
+            raise SettingsError("the settings are not those the run began with", where=str(path), fix=fix)
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
