@@ -106,15 +106,13 @@ class Chart:
         """Draw."""
         width, height = self.size
         small = width < 240
-        left, bottom = (34.0 if small else 46.0), (20.0 if small else 40.0)
-        if small and self.y.label:
-            left += 12
-        if small and self.x.label:
-            bottom += 14
+        ticks = 3 if small else 5
+        left = 10 + 6.2 * max(len(_number(value)) for value in self.y.marks(ticks)) + (16 if self.y.label else 0)
+        bottom = 38.0 if self.x.label else 20.0
         top, right = 8.0, 10.0
         plot = _Plot(left, top, width - left - right, height - top - bottom, self.x, self.y)
         parts = [
-            plot.frame(ticks=3 if small else 5),
+            plot.frame(ticks),
             Markup('<svg x="{:.1f}" y="{:.1f}" ').format(left - _BLEED, top - _BLEED),
         ]
         parts.append(
@@ -141,7 +139,7 @@ def legend(lines: Sequence[Line]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(v for k, v in items.items() if k))
 
 
-def interval_plot(title: str, rows: Sequence[Interval], axis: Axis, *, width: int = 640) -> Markup:
+def interval_plot(title: str, rows: Sequence[Interval], axis: Axis, *, width: int = 760) -> Markup:
     """Estimates with their intervals below each other, each beside what it is compared with.
 
     Args:
@@ -248,7 +246,7 @@ class _Plot:
             for a, b, weight in zip(u, v, weights, strict=True):
                 if np.isfinite(a) and np.isfinite(b):
                     dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>')
-                    parts.append(dot.format(line.style, a, b, 1.8 + 2.4 * math.sqrt(weight)))
+                    parts.append(dot.format(line.style, a, b, 2.2 + 2.2 * math.sqrt(weight)))
         return Markup("").join(parts)
 
     def _u(self, x: Values) -> Values:

@@ -38,7 +38,7 @@ class Group:
     """Charts of one kind with the legend they share; `note` says what has no chart, and the axes of small charts."""
 
     figures: tuple[Figure, ...]
-    legend: Markup = Markup("")
+    legend: Markup
     small: bool = False
     note: str = ""
 
@@ -101,7 +101,7 @@ def decision_charts(evaluation: Evaluation) -> Group:
 
     def draw(result: LabelResult) -> _Drawn | None:
         curve = result.curves.decision
-        if curve is None or np.isnan(curve.model).all():
+        if curve is None or not result.counts.positives or not result.counts.negatives:
             return None
         top = max(float(np.nanmax(curve.model)), float(np.nanmax(curve.treat_all)), 1e-3) * 1.1
         lines = (

@@ -14,6 +14,8 @@ from resight.types import MetricValue
 
 _RANKING = ("auroc", "auprc", "partial_auroc")
 _PROBABILITY = ("brier", "log_loss", "ece", "debiased_rms_error", "calibration_slope", "calibration_intercept")
+_DETAILS = {"partial_auroc", "log_loss", "debiased_rms_error"}
+"""Shown for a single label only: a table of many labels would not fit the page."""
 _DECISION = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 _NONE = "–"
 """Stands where a metric has no meaning, so that no cell is empty."""
@@ -57,7 +59,7 @@ def operating_tables(evaluation: Evaluation, points: Sequence[OperatingPoint]) -
         groups = [("Operating points", list(evaluation.operating), "Operating point")]
     else:
         groups = [(f"Operating point: {n}", [r for r in evaluation.operating if r.name == n], "Label") for n in names]
-    majority = {b.label: b.metrics["accuracy"] for b in evaluation.baselines if b.name == "majority"}
+    majority = {b.label: b.metrics["accuracy"] for b in evaluation.baselines if b.name == "majority" and b.label}
     chosen = {(point.name, point.label): point for point in points}
     return [_operating_table(*group, majority, chosen) for group in groups if group[1]]
 
@@ -108,6 +110,7 @@ def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], c
     if len(evaluation.labels) == 1:
         result = evaluation.labels[0]
         return [_single(caption, result.metrics, evaluation.baselines, names, result.label)]
+    names = [name for name in names if name not in _DETAILS]
     beside = {name: _best_baseline(evaluation.baselines, name) for name in compared if name in names}
     head: list[str] = ["Label", "Positives", "Negatives"]
     for name in names:

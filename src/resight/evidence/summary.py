@@ -11,13 +11,13 @@ import numpy as np
 from resight.evaluation import Evaluation
 from resight.evidence.content import ReportContent
 from resight.evidence.plots import FEW
-from resight.evidence.wording import in_brackets, in_words, interval, listed, number, plural
+from resight.evidence.wording import in_brackets, in_words, interval, listed, metric_name, number, plural, whole
 from resight.types import MetricValue
 
 _ENOUGH = 100
 """Positives, and negatives, a validation needs at least (Vergouwe et al. 2005; Collins et al. 2016)."""
-_NEAR = 0.1
-"""A calibration slope that far from 1 is worth words."""
+_CHANCE = 0.5
+"""AUROC of scores that say nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def key_figures(content: ReportContent) -> list[KeyFigure]:
     if len(evaluation.labels) == 1:
         counts = evaluation.labels[0].counts
         size += f", {counts.positives} with {evaluation.labels[0].label}"
-    figures = [_figure(name, value), KeyFigure("Tested on", str(evaluation.images), size)]
+    figures = [_figure(name[0].upper() + name[1:], value), KeyFigure("Tested on", whole(evaluation.images), size)]
     best = metadata_auroc(evaluation)
     if best is None:
         figures.append(KeyFigure("Without the image", "0.50", "AUROC of a coin toss; no metadata to compare with"))
@@ -66,7 +66,7 @@ def main_metric(evaluation: Evaluation) -> tuple[str, MetricValue]:
     if len(evaluation.labels) == 1:
         return "AUROC", evaluation.labels[0].metrics["auroc"]
     mean = evaluation.macro.get("auroc", MetricValue.undefined("no label has both positives and negatives"))
-    return f"Mean AUROC of {evaluation.estimable} labels", mean
+    return f"mean AUROC of {evaluation.estimable} labels", mean
 
 
 def metadata_auroc(evaluation: Evaluation) -> MetricValue | None:
@@ -103,15 +103,16 @@ def limits(content: ReportContent) -> list[str]:
     found: list[str] = []
     if content.evaluated_on != "test":
         found.append(
-            f"There is no test split. The results are on {content.evaluated_on} images, which also chose the epoch, the "
-            "calibration and the thresholds, and are too good."
+            f"There is no test split. The results are on {content.evaluated_on} images, which also chose the epoch, "
+            "the calibration and the thresholds, and are too good."
         )
     if content.leak_check is None or not content.leak_check.passed:
         found.append("It is not established that training and evaluation images are of different patients.")
     small = [r.label for r in evaluation.labels if 0 < min(r.counts.positives, r.counts.negatives) < _ENOUGH]
     if small:
         found.append(
-            f"Few cases: fewer than {_ENOUGH} images with or without {listed(small)}. Read the intervals, not the numbers."
+            f"Few cases: fewer than {_ENOUGH} images with or without {listed(small)}. Read the intervals, not the "
+            "numbers."
         )
     found += [note if note.endswith(".") else f"{note}." for note in evaluation.notes]
     masked = sum(result.counts.masked for result in evaluation.labels)
@@ -148,9 +149,7 @@ def interval_note(evaluation: Evaluation) -> str:
         for name, value in results.items():
             if value.interval and name not in methods.setdefault(value.interval, []):
                 methods[value.interval].append(name)
-    how = "; ".join(
-        f"{method} for {listed((n.replace('_', ' ') for n in names), 4)}" for method, names in methods.items()
-    )
+    how = "; ".join(f"{method} for {listed(map(metric_name, names), 4)}" for method, names in methods.items())
     meaning = (
         f"The range that goes with a number would hold the true value in about {evaluation.confidence:.0%} of such "
         "studies. A wide range means that there were too few images to know better."
@@ -161,19 +160,18 @@ def interval_note(evaluation: Evaluation) -> str:
 def _main_sentence(evaluation: Evaluation, who: str) -> str:
     name, value = main_metric(evaluation)
     if math.isnan(value.value):
-        return f"On {who}, {name} is not estimable: {value.undefined_because}."
+        return f"On {who}, the {name} is {in_words(value)}."
     around = interval(value, 2)
-    if around:
-        around = f", {evaluation.confidence:.0%} interval {around}"
+    figure = number(value.value, 2) + (f", {evaluation.confidence:.0%} interval {around}" if around else "")
     pairs = f"in {round(100 * value.value)} of 100 such pairs"
     if len(evaluation.labels) == 1:
         label = evaluation.labels[0].label
-        what = f"the model ranks an image with {label} above one without it {pairs} (AUROC {number(value.value, 2)}{around})"
+        what = f"the model ranks an image with {label} above one without it {pairs} (AUROC {figure})"
     else:
         what = f"the model ranks an image with a finding above one without it {pairs}, averaged over "
-        what += f"{_labels(evaluation)} (mean AUROC {number(value.value, 2)}{around})"
+        what += f"{_labels(evaluation)} (mean AUROC {figure})"
     accuracy = evaluation.overall.get("accuracy")
-    most_likely = f" Its most likely class is right with a frequency of {in_words(accuracy)}." if accuracy else ""
+    most_likely = f" Its most likely class is right for {_of_100(accuracy)} of 100 images." if accuracy else ""
     return f"On {who}, {what}.{most_likely}"
 
 
@@ -188,40 +186,41 @@ def _labels(evaluation: Evaluation) -> str:
 
 def _baseline_sentence(evaluation: Evaluation) -> str:
     parts: list[str] = []
-    best = metadata_auroc(evaluation)
-    if best is None:
+    best, model = metadata_auroc(evaluation), main_metric(evaluation)[1]
+    if min(model.value, model.low) <= _CHANCE:
+        parts.append("This is not clearly better than a coin toss, which reaches 0.50.")
+    elif best is None:
         parts.append("A coin toss would reach 0.50.")
-    else:
+    if best is not None:
         parts.append(f"Without looking at any image, metadata alone reach {in_words(best)}.")
-        model = main_metric(evaluation)[1]
         if model.value <= best.value:
             parts.append("So the model does not beat what is known without the image.")
         elif best.high > model.low:
             parts.append("The two intervals overlap, so what the image adds is uncertain.")
     majority = next((b.metrics["accuracy"] for b in evaluation.baselines if b.name == "majority" and not b.label), None)
     if majority is not None:
-        parts.append(f"Always answering the commonest class would be right with a frequency of {in_words(majority)}.")
+        parts.append(f"Always answering the commonest class would be right for {_of_100(majority)}.")
     return " ".join(parts)
 
 
 def _trust(evaluation: Evaluation) -> str:
     metrics = _calibration(evaluation)
-    error, slope = metrics.get("ece"), metrics.get("calibration_slope")
+    error, slope = metrics.get("ece"), metrics.get("calibration_slope") if len(evaluation.labels) == 1 else None
     if error is None or math.isnan(error.value):
         return "Whether its probabilities can be taken at their word is not known."
-    text = f"Its stated probabilities are off by {number(100 * error.value, 0)} percentage points on average {in_brackets('ECE', error)}"
-    return f"{text}{_slope_in_words(slope)}."
+    points = f"{number(100 * error.value, 0)} percentage points on average {in_brackets('ECE', error)}"
+    return f"Its stated probabilities are off by {points}{_slope_in_words(slope)}."
 
 
 def _slope_in_words(slope: MetricValue | None) -> str:
-    if slope is None or math.isnan(slope.value):
+    if slope is None or math.isnan(slope.value) or math.isnan(slope.low):
         return ""
-    low, high = (slope.value, slope.value) if math.isnan(slope.low) else (slope.low, slope.high)
-    if high < 1 - _NEAR / 2 and slope.value < 1 - _NEAR:
-        return f" and too extreme {in_brackets('slope', slope)}"
-    if low > 1 + _NEAR / 2 and slope.value > 1 + _NEAR:
-        return f" and too timid {in_brackets('slope', slope)}"
-    return f", with no sign of being too extreme or too timid {in_brackets('slope', slope)}"
+    verdict = ", neither clearly too extreme nor too timid"
+    if slope.high < 1:
+        verdict = " and too extreme"
+    elif slope.low > 1:
+        verdict = " and too timid"
+    return f"{verdict} {in_brackets('slope', slope)}"
 
 
 def _calibration(evaluation: Evaluation) -> Mapping[str, MetricValue]:

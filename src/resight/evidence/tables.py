@@ -69,21 +69,24 @@ class Flow:
 
 
 def flow_of_images(content: ReportContent) -> Flow | None:
-    """Assessed, excluded with reasons, used, and split; None where the caller does not know how many were assessed."""
-    if content.assessed is None:
+    """Assessed, excluded with reasons, used, and split; None where that is not all known."""
+    if content.assessed is None or not content.splits:
         return None
     reasons = Counter(exclusion.reason for exclusion in content.excluded).most_common()
     shown = [(reason, whole(count)) for reason, count in reasons[:_MOST_REASONS]]
     if len(reasons) > _MOST_REASONS:
         shown.append(("other reasons", whole(sum(count for _, count in reasons[_MOST_REASONS:]))))
+    used = sum(split.images for split in content.splits)
+    if (unplaced := content.assessed - len(content.excluded) - used) > 0:
+        shown.append(("in no split", whole(unplaced)))
     known = [split.patients for split in content.splits if split.patients is not None]
-    everybody = plural(sum(known), "patient") if len(known) == len(content.splits) > 0 else ""
+    everybody = plural(sum(known), "patient") if len(known) == len(content.splits) else ""
     independent = content.leak_check is not None and content.leak_check.passed
     return Flow(
         assessed=plural(content.assessed, "image"),
-        n_excluded=plural(len(content.excluded), "image"),
+        n_excluded=plural(content.assessed - used, "image"),
         reasons=tuple(shown),
-        used=plural(content.assessed - len(content.excluded), "image"),
+        used=plural(used, "image"),
         patients=everybody if independent else "",
         parts=tuple(_part(split, content.evaluated_on) for split in content.splits),
     )
@@ -179,7 +182,7 @@ def _label_table(splits: Sequence[SplitSummary]) -> Table:
 
 def _prevalence(positives: int, negatives: int, masked: int) -> Markup:
     known = positives + negatives
-    share = f"{positives / known:.1%}".replace("%", "\u202f%") if known else "none known"
+    share = f"{positives / known:.1%}" if known else "none known"
     text = Markup('{} of {} <span class="ci">{}</span>').format(whole(positives), whole(known), share)
     return text + (Markup(' <span class="ci">[{}]</span>').format(whole(masked)) if masked else Markup(""))
 

@@ -36,23 +36,23 @@ GLOSSARY: dict[str, str] = {
     "wrong. It does not depend on how common the finding is.",
     "auprc": "How many of the images the model ranks highest really have the finding. A model that knows nothing gets "
     "the share of positives, so compare it with that share, not with 0.5.",
-    "sensitivity": "Of all images with the finding, the share that is flagged. What is missing to 100 % are missed cases.",
-    "specificity": "Of all images without the finding, the share that is left alone. What is missing to 100 % are false "
-    "alarms.",
+    "sensitivity": "Of all images with the finding, the share that is flagged. What is missing to 100% are missed "
+    "cases.",
+    "specificity": "Of all images without the finding, the share that is left alone. What is missing to 100% are "
+    "false alarms.",
     "ppv": "Of all flagged images, the share that really has the finding; NPV is the same for images that are not "
     "flagged. Both change with how common the finding is where the model is used.",
     "ece": "By how much a stated probability differs from what really happened, on average. 0 is best; in small test "
     "sets chance alone makes it larger than 0.",
     "calibration_slope": "1 is right. Below 1 the probabilities are too extreme, above 1 too timid.",
     "calibration_intercept": "0 is right. Below 0 the probabilities are too high on average, above 0 too low.",
-    "brier": "Mean squared distance between probability and truth. 0 is best; compare with the baseline, which says the "
-    "share of positives for every image.",
-    "net_benefit": "What acting on the model is worth against treating everybody or nobody, at the probability at which "
-    "one would act.",
+    "brier": "Mean squared distance between probability and truth. 0 is best; compare with the baseline, which says "
+    "the share of positives for every image.",
+    "net_benefit": "What acting on the model is worth against treating everybody or nobody, at the probability at "
+    "which one would act.",
 }
 
 _POINT = re.compile(r"^(sensitivity|specificity)_at_(sensitivity|specificity)_(0?\.\d+|1)$")
-_SIGNED = {"calibration_intercept", "mcc", "cohen_kappa", "net_benefit"}
 
 
 def metric_name(name: str) -> str:
@@ -98,7 +98,7 @@ def in_brackets(name: str, value: MetricValue, digits: int = 2) -> str:
 
 
 def cell(value: MetricValue | None, digits: int = 3) -> Markup:
-    """A value for a table: the number, its interval below the eye, or that it is not estimable and why."""
+    """A value for a table: the number with its interval, or that it is not estimable and why."""
     if value is None:
         return Markup('<span class="why">not computed</span>')
     if math.isnan(value.value):
