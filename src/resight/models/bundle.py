@@ -1,0 +1,232 @@
+"""A model as one folder: weights, manifest and card, written at once and checked byte by byte when it is read.
+
+    model.safetensors       weights; `model_0.safetensors`, `model_1.safetensors`, ... for an ensemble
+    manifest.json           what the model is (see `Manifest`), with the sha256 of the weights and the card
+    manifest.json.sha256    the sha256 of the manifest, as `sha256sum --check` reads it
+    card.md                 the manifest for people
+
+No file is a pickle, so that reading a bundle runs nobody's code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from resight.errors import BundleError, OutputError, SettingsError
+from resight.models.card import render_card
+from resight.models.classifier import Classifier, build_classifier
+from resight.models.ensemble import Ensemble
+from resight.models.manifest import FORMAT_VERSION, Manifest
+from resight.settings import validate, write_json
+
+MANIFEST_FILE: Final = "manifest.json"
+CHECKSUM_FILE: Final = "manifest.json.sha256"
+CARD_FILE: Final = "card.md"
+_UNCHANGED: Final = "Use an unchanged copy of the bundle."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that was read, in evaluation mode.
+
+    Attributes:
+        members: one classifier, or those of an ensemble.
+        manifest: what the model is.
+    """
+
+    members: tuple[Classifier, ...]
+    manifest: Manifest
+
+    @property
+    def model(self) -> Classifier | Ensemble:
+        """Images to logits."""
+        if len(self.members) == 1:
+            return self.members[0]
+        return Ensemble(self.members, self.manifest.combination, self.manifest.task).eval()
+
+
+def save_bundle(folder: Path, model: Classifier | Sequence[Classifier], manifest: Manifest) -> Manifest:
+    """Write a bundle; it appears complete or not at all.
+
+    Args:
+        folder: must not exist.
+        model: the classifier, or the members of an ensemble in order.
+        manifest: what is to be known of it; `members`, `files` and resolved model options are filled in here.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        OutputError: the folder exists or cannot be written.
+        BundleError: the classifiers are not those the manifest describes.
+    """
+    members = (model,) if isinstance(model, Classifier) else tuple(model)
+    options = manifest.model.resolved()
+    if options.weights is not None:
+        options = options.model_copy(update={"weights": Path(options.weights.name)})
+    manifest = manifest.model_copy(update={"members": len(members), "model": options, "files": {}})
+    states = [{key: tensor.detach().cpu().contiguous() for key, tensor in m.state_dict().items()} for m in members]
+    for index, state in enumerate(states):
+        _load_strictly(_new_classifier(manifest, str(folder)), state, f"member {index}")
+    if folder.exists():
+        raise OutputError("exists already", where=str(folder), fix="Choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            manifest = _write(unfinished, states, manifest)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(folder)) from error
+    return manifest
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle after checking every byte of it.
+
+    Raises:
+        BundleError: a file is missing or was changed, the format is newer than this version of Resight, or weights and
+            manifest do not belong together.
+    """
+    manifest = _open_manifest(folder)
+    if problems := _file_problems(folder, manifest):
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise BundleError(problems[0] + more, where=str(folder), fix=_UNCHANGED)
+    members: list[Classifier] = []
+    for name in manifest.weight_files():
+        member = _new_classifier(manifest, str(folder))
+        _load_strictly(member, _read_weights(folder / name, manifest), str(folder / name))
+        members.append(member.eval())
+    return Bundle(tuple(members), manifest)
+
+
+def verify_bundle(folder: Path) -> list[str]:
+    """Everything that is wrong with the files of a bundle, one clause each; empty when nothing is.
+
+    The weights are compared with their checksums but not loaded. Files that the manifest does not name are not looked
+    at.
+    """
+    try:
+        return _file_problems(folder, _open_manifest(folder))
+    except BundleError as error:
+        return [str(error).removeprefix(f"{error.where}: ")]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest) -> Manifest:
+    for name, state in zip(manifest.weight_files(), states, strict=True):
+        save_file(state, folder / name, metadata=_fingerprint(manifest))
+    (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
+    names = (*manifest.weight_files(), CARD_FILE)
+    manifest = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in names}})
+    write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    (folder / CHECKSUM_FILE).write_text(_checksum_line(folder / MANIFEST_FILE), encoding="ascii")
+    for name in (*names, MANIFEST_FILE, CHECKSUM_FILE):
+        with (folder / name).open("rb") as stream:
+            os.fsync(stream.fileno())
+    return manifest
+
+
+def _checksum_line(path: Path) -> str:
+    return f"{sha256(path)}  {path.name}\n"
+
+
+def _fingerprint(manifest: Manifest) -> dict[str, str]:
+    """What weights must agree with; kept inside their file, so that it cannot be put beside another manifest."""
+    meaning = {"labels": manifest.labels, "task": manifest.task, "channels": manifest.channels, "dims": manifest.dims}
+    return {"resight": json.dumps(meaning)}
+
+
+def _open_manifest(folder: Path) -> Manifest:
+    """The manifest, if it is there, unchanged and of a format that is known."""
+    if not folder.is_dir():
+        raise BundleError("no such folder", where=str(folder))
+    for name in (MANIFEST_FILE, CHECKSUM_FILE):
+        if not (folder / name).is_file():
+            raise BundleError(f"{name} is missing", where=str(folder), fix=_UNCHANGED)
+    try:
+        if (folder / CHECKSUM_FILE).read_bytes() != _checksum_line(folder / MANIFEST_FILE).encode():
+            found = f"{MANIFEST_FILE} or {CHECKSUM_FILE} was changed"
+            raise BundleError(found, where=str(folder), fix=_UNCHANGED)
+        data: Any = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        version = data["format_version"]
+    except OSError as error:
+        raise BundleError(f"cannot be read ({error})", where=str(folder)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{MANIFEST_FILE} is not a manifest ({error})", where=str(folder)) from error
+    if version != FORMAT_VERSION:
+        found, fix = f"bundle format {version!r}", "Install a newer version of Resight."
+        raise BundleError(found, where=str(folder), expected=str(FORMAT_VERSION), fix=fix)
+    try:
+        return validate(Manifest, data, where=MANIFEST_FILE)
+    except SettingsError as error:
+        raise BundleError(f"does not fit this version of Resight ({error})", where=str(folder)) from error
+
+
+def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
+    problems: list[str] = []
+    for name in (*manifest.weight_files(), CARD_FILE):
+        expected = manifest.files.get(name)
+        try:
+            if expected is None:
+                problems.append(f"{name} is not named in {MANIFEST_FILE}")
+            elif not (folder / name).is_file():
+                problems.append(f"{name} is missing")
+            elif sha256(folder / name) != expected:
+                problems.append(f"{name} was changed")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error})")
+    return problems
+
+
+def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as opened:
+            meaning = opened.metadata() or {}
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"cannot be read as safetensors ({error})", where=str(path)) from error
+    if meaning != (expected := _fingerprint(manifest)):
+        found = f"weights made for {meaning.get('resight', 'an unknown model')}"
+        raise BundleError(found, where=str(path), expected=expected["resight"])
+    return state
+
+
+def _new_classifier(manifest: Manifest, where: str) -> Classifier:
+    options = manifest.model.model_copy(update={"weights": None})
+    try:
+        with torch.device("meta"):
+            return build_classifier(options, labels=manifest.labels, channels=manifest.channels, dims=manifest.dims)
+    except SettingsError as error:
+        raise BundleError(f"the model cannot be built ({error})", where=where) from error
+
+
+def _load_strictly(classifier: Classifier, state: dict[str, Tensor], where: str) -> None:
+    try:
+        classifier.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        found = f"the weights do not fit the model that the manifest describes ({first})"
+        raise BundleError(found, where=where) from error

@@ -1,0 +1,71 @@
+"""What a bundle says of itself: all that lies between a file and a decision, and what it was measured to do."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import Field, model_validator
+
+from resight.evaluation import Calibration, OperatingPoint
+from resight.models.classifier import ModelOptions
+from resight.models.ensemble import Combination
+from resight.preprocess import Recipe
+from resight.settings import Options
+from resight.types import Task
+
+FORMAT_VERSION: Final = 1
+
+
+class Manifest(Options):
+    """The contents of `manifest.json`.
+
+    Built from the objects of the rooms: recipe, calibration and operating points are read back as what they were.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str = "model"
+    created: str = Field(default="", description="date and time, ISO 8601")
+    labels: tuple[str, ...] = Field(min_length=1, description="names of the logits, in order")
+    task: Task
+    recipe: Recipe = Field(description="how a file becomes the network's input; the same in training and service")
+    model: ModelOptions = ModelOptions()
+    members: int = Field(default=1, ge=1, description="networks that answer together")
+    combination: Combination = Field(default="mean_logits", description="how the members' answers become one")
+    calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
+    operating_points: tuple[OperatingPoint, ...] = ()
+    sentinels: dict[str, Any] | None = Field(default=None, description="`Sentinels.to_dict()`: what images looked like")
+    intended_use: str = ""
+    limits: tuple[str, ...] = Field(default=(), description="what the model must not be used for, one sentence each")
+    metrics: dict[str, Any] = Field(default={}, description="figures with intervals, as resight.evaluation writes them")
+    data: dict[str, Any] = Field(default={}, description="name, fingerprint and counts of the cohort")
+    settings: dict[str, Any] = Field(default={}, description="settings of the run that trained it")
+    versions: dict[str, str] = Field(default={}, description="of the software that trained it")
+    files: dict[str, str] = Field(default={}, description="sha256 of every other file")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("every label once")
+        if (self.task == "binary") != (len(self.labels) == 1):
+            raise ValueError("one label for a binary task and more for any other")
+        if unknown := {point.label for point in self.operating_points} - set(self.labels):
+            raise ValueError(f"operating points of the labels alone, not of {sorted(unknown)[0]!r}")
+        if self.calibration and len(self.calibration.labels) != len(self.labels):
+            raise ValueError(f"a calibration of {len(self.labels)} labels, not of {len(self.calibration.labels)}")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return self.recipe.channels
+
+    @property
+    def dims(self) -> int:
+        """Spatial dimensions of the network's input."""
+        return len(self.recipe.size_px)
+
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the members' weight files, in order."""
+        if self.members == 1:
+            return ("model.safetensors",)
+        return tuple(f"model_{index}.safetensors" for index in range(self.members))

@@ -1,0 +1,222 @@
+"""The plain face of a bundle: paths or arrays in, a predictions table out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import UInt8
+
+from resight.errors import ImageError, SettingsError, nearest
+from resight.evaluation import Calibration, LabelCalibration, decide
+from resight.imaging import Sentinels, list_images
+from resight.models.bundle import Bundle, load_bundle
+from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
+from resight.predictions import Predictions
+from resight.types import Image, Pixels, PreparedImage, Progress, Scores, silent
+
+Source = str | Path | Pixels | Image
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One image on its way through: its name, and either its pixels or why there are none."""
+
+    name: str
+    prepared: PreparedImage | None = None
+    alerts: str = ""
+    error: str | None = None
+
+
+class Predictor:
+    """Applies a bundle to images.
+
+    Args:
+        bundle: from `load_bundle`.
+        device: `auto` takes CUDA, then MPS, then the CPU.
+        precision: number format of the network; `bf16` is faster where the hardware knows it.
+
+    Raises:
+        SettingsError: the device is not available.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device = "auto", precision: Precision = "fp32") -> None:
+        self.manifest = bundle.manifest
+        self.device = choose_device(device)
+        self.precision: Precision = precision
+        self.model = with_channels_last(bundle.model.to(self.device)).eval()
+        found = self.manifest.sentinels
+        self._sentinels = None if found is None else Sentinels.from_dict(found)
+        self._uncalibrated = Calibration(
+            task=self.manifest.task, labels=(LabelCalibration(),) * len(self.manifest.labels)
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: Device = "auto", precision: Precision = "fp32") -> Predictor:
+        """Read and check a bundle.
+
+        Raises:
+            BundleError: it is incomplete or was changed.
+            SettingsError: the device is not available.
+        """
+        return cls(load_bundle(Path(folder)), device=device, precision=precision)
+
+    @property
+    def operating_points(self) -> tuple[str, ...]:
+        """Names of the operating points, the default first."""
+        return tuple(dict.fromkeys(point.name for point in self.manifest.operating_points))
+
+    def predict(
+        self,
+        images: Source | Iterable[Source],
+        *,
+        operating_point: str | None = None,
+        batch: int = 32,
+        workers: int = 2,
+        progress: Progress = silent,
+    ) -> Predictions:
+        """Predict images one batch after the other, so that memory does not grow with their number.
+
+        Args:
+            images: files, folders (every image below, named by its path in the folder; a DICOM series is one image),
+                arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in [0, 1]), `Image`s, or any mixture.
+            operating_point: decide at this one; the first of the bundle when not given.
+            batch: images that go through the network together.
+            workers: threads that read and prepare images.
+            progress: told after every batch; the total is 0 where it is not known.
+
+        Returns:
+            One row per image and label, in the order of the input, with `logit, score, probability` (if the bundle is
+            calibrated), `decision` (if it has operating points), `alerts` (what the sentinels noticed) and `error`: why
+            an image could not be used; its numbers are NaN.
+
+        Raises:
+            SettingsError: there is no such operating point, or `batch` or `workers` is below 1.
+        """
+        point = self._choose_point(operating_point)
+        if batch < 1 or workers < 1:
+            raise SettingsError(f"batch = {batch}, workers = {workers}", expected="1 or more")
+        sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
+        total = len(sources) if isinstance(sources, list | tuple) else 0
+        rows: list[_Row] = []
+        logits: list[Scores] = []
+        for chunk in self._prepared(_named(sources), batch, workers):
+            logits.append(self._chunk_logits(chunk))
+            rows += [_Row(row.name, alerts=row.alerts, error=row.error) for row in chunk]
+            progress("predict", len(rows), max(total, len(rows)) if total else 0, rows[-1].name)
+        n_labels = len(self.manifest.labels)
+        return self._table(rows, np.concatenate(logits) if logits else np.empty((0, n_labels)), point)
+
+    def logits(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Scores:
+        """Logits `(B, L)` of images that the bundle's recipe prepared."""
+        with torch.inference_mode(), autocast(self.precision, self.device):
+            images = channels_last(torch.from_numpy(prepared).to(self.device))
+            return self.model(images).double().cpu().numpy()
+
+    def prepare(self, source: Source, name: str = "array") -> PreparedImage:
+        """What the network sees of one image: `uint8 (C, *space)`.
+
+        Args:
+            source: file, DICOM series folder, array or `Image`.
+            name: what an array is called in messages.
+
+        Raises:
+            ImageError: it cannot be read or used.
+        """
+        recipe = self.manifest.recipe
+        if isinstance(source, str | Path):
+            return recipe.prepare(Path(source))
+        return recipe.apply(source if isinstance(source, Image) else _as_image(source, self.manifest.dims, name))
+
+    def _prepared(self, named: Iterator[tuple[str, Source]], batch: int, workers: int) -> Iterator[list[_Row]]:
+        """Batches of rows; the next one is read while the network works on this one."""
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: deque[list[Future[_Row]]] = deque()
+            while chunk := list(islice(named, batch)):
+                ahead.append([pool.submit(self._row, name, source) for name, source in chunk])
+                if len(ahead) > 1:
+                    yield [future.result() for future in ahead.popleft()]
+            for futures in ahead:
+                yield [future.result() for future in futures]
+
+    def _row(self, name: str, source: Source) -> _Row:
+        try:
+            prepared = self.prepare(source, name)
+        except ImageError as error:
+            return _Row(name, error=str(error))
+        flags = self._sentinels.check(prepared) if self._sentinels else ()
+        return _Row(name, prepared, alerts="; ".join(flag.name for flag in flags))
+
+    def _chunk_logits(self, rows: list[_Row]) -> Scores:
+        logits = np.full((len(rows), len(self.manifest.labels)), np.nan)
+        usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
+        if usable:
+            logits[list(usable)] = self.logits(np.stack(list(usable.values())))
+        return logits
+
+    def _choose_point(self, name: str | None) -> str | None:
+        known = self.operating_points
+        if name is None:
+            return known[0] if known else None
+        if name not in known:
+            raise SettingsError(f"no operating point {name!r}", where=self.manifest.name, fix=nearest(name, known))
+        return name
+
+    def _table(self, rows: list[_Row], logits: Scores, point: str | None) -> Predictions:
+        manifest = self.manifest
+        images = pd.DataFrame(
+            {
+                "image": [row.name for row in rows],
+                "alerts": [row.alerts for row in rows],
+                "error": pd.Series([row.error for row in rows], dtype=object),
+            }
+        )
+        scores = self._uncalibrated.apply(logits)
+        probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
+        decisions = None
+        if point is not None:
+            images["operating_point"] = point
+            best = scores if probabilities is None else probabilities
+            decisions = decide(best, manifest.labels, manifest.operating_points, point)
+        columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
+        return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
+
+
+def _named(sources: Iterable[Source]) -> Iterator[tuple[str, Source]]:
+    """Sources one by one with the name of their row; folders are opened."""
+    for index, source in enumerate(sources):
+        if isinstance(source, np.ndarray):
+            yield f"array_{index}", source
+        elif isinstance(source, Image):
+            yield source.source_id or f"image_{index}", source
+        elif not (path := Path(source)).is_dir() or (found := list_images(path)) in ([path], []):
+            yield str(source), path
+        else:
+            yield from ((file.relative_to(path).as_posix(), file) for file in found)
+
+
+def _as_image(array: Pixels, dims: int, name: str) -> Image:
+    """An array as an image of unknown spacing.
+
+    Raises:
+        ImageError: shape, type or range is not that of an image.
+    """
+    pixels = array[None] if array.ndim == dims else array
+    if pixels.ndim != dims + 1 or pixels.shape[0] not in (1, 3) or 0 in pixels.shape:
+        expected = f"channels first, 1 or 3 of them, then {dims} axes"
+        raise ImageError(f"an array of shape {array.shape}", where=name, expected=expected)
+    if pixels.dtype != np.uint8:
+        if not np.issubdtype(pixels.dtype, np.floating):
+            raise ImageError(f"an array of {array.dtype}", where=name, expected="uint8, or floats in [0, 1]")
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            found = f"values from {pixels.min():g} to {pixels.max():g}"
+            raise ImageError(found, where=name, expected="floats in [0, 1], or uint8")
+        pixels = pixels.astype(np.float32)
+    return Image(pixels, (float("nan"),) * dims, "OT", name)
