@@ -2,5 +2,6 @@
 
 from resight.imaging.display import VOI
 from resight.imaging.reader import describe, list_images, read
+from resight.imaging.sentinels import Flag, Sentinels
 
-__all__ = ["VOI", "describe", "list_images", "read"]
+__all__ = ["VOI", "Flag", "Sentinels", "describe", "list_images", "read"]

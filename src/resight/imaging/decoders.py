@@ -1,4 +1,4 @@
-"""Which library decodes which transfer syntax: one explicit choice each, none under a copyleft licence (PS3.5 annex A)."""
+"""Which library decodes which transfer syntax (PS3.5 annex A): one explicit choice each, none under copyleft."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from jaxtyping import Shaped
+from pydicom import uid as uids
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
-from pydicom import uid as uids
 
 from resight.errors import ImageError
 from resight.imaging.dicom_file import guarded, inflate, open_dicom, transfer_syntax
@@ -36,7 +36,7 @@ DECODERS: dict[str, tuple[str, ...]] = {
     uids.HTJ2K: ("pylibjpeg",),
     uids.RLELossless: ("pylibjpeg", "pydicom"),
 }
-"""Plugins of pydicom for every compressed transfer syntax, the fastest first; the next is taken where one is missing."""
+"""Plugins of pydicom for each compressed transfer syntax, the fastest first; the next where one is missing or fails."""
 _NATIVE = (uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian, uids.ExplicitVRBigEndian)
 # their code streams carry a precision of their own, by which pydicom already corrected the sign
 _KEEP_ALL_BITS = (

@@ -1,4 +1,4 @@
-"""DICOM files and series -> `Image`: frames are placed in space, never taken in the order of file names (PS3.3 C.7.6.2)."""
+"""DICOM files and series -> `Image`: frames are placed in space, not in the order of names (PS3.3 C.7.6.2)."""
 
 from __future__ import annotations
 
@@ -194,4 +194,3 @@ def _rescaled(one: _Slice) -> Shaped[np.ndarray, "H W"]:
     if one.chain.padding is not None:
         values[(stored >= one.chain.padding[0]) & (stored <= one.chain.padding[1])] = np.nan
     return values
-

@@ -6,23 +6,53 @@ No message or note made here carries a header value, because a value may name th
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, UID, UID_dictionary
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UID_dictionary,
+)
 
 from resight.errors import ImageError, ResightError
 
 MAX_INFLATED_BYTES = 2**29
 """Most bytes a deflated dataset or frame may inflate to (512 MiB; such objects are small reports and masks)."""
+# everything that parsers and decoders were seen to raise on damaged files; their texts quote header values
+_PARSER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    InvalidDicomError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SubprocessError,
+    SystemError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _NOTES = (
     (re.compile(r"excess padding"), "the pixel data are longer than the header says; the rest is left out"),
@@ -57,7 +87,7 @@ def open_dicom(path: Path, *, pixels: bool = True) -> tuple[pydicom.Dataset, lis
             body = BytesIO(inflate(deflated, where))
             stop = None if pixels else _at_pixels
             dataset = read_dataset(body, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
-            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+            dataset.file_meta = FileMetaDataset()
             dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             notes.append("the dataset was deflated")
         if len(dataset) == 0:
@@ -93,8 +123,8 @@ def transfer_syntax(dataset: pydicom.Dataset) -> UID:
         return UID(str(given))
     implicit, little = dataset.original_encoding
     if not little:
-        return pydicom.uid.ExplicitVRBigEndian
-    return pydicom.uid.ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        return ExplicitVRBigEndian
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
 def numbers(dataset: pydicom.Dataset | None, keyword: str) -> tuple[float, ...]:
@@ -148,7 +178,7 @@ def guarded(where: str, found: str, notes: list[str] | None = None) -> Iterator[
             yield
         except ResightError:
             raise
-        except Exception as error:
+        except _PARSER_ERRORS as error:
             if isinstance(error, MemoryError):
                 found = "does not fit into memory"
             raise ImageError(f"{found} ({type(error).__name__})", where=where) from None

@@ -1,4 +1,4 @@
-"""Turning volumes to one order: D to superior, H to posterior, W to the patient's left (LPS; DICOM PS3.3 C.7.6.2.1.1)."""
+"""Turning volumes to one order: D to superior, H to posterior, W to the left (LPS; DICOM PS3.3 C.7.6.2.1.1)."""
 
 from __future__ import annotations
 
@@ -78,12 +78,8 @@ def upright(pixels: Pixels, rows_to: str, columns_to: str, *, mirror: bool) -> t
         done["flipped_rows"] = 1
     if columns_to != "F":
         return pixels, {}
-    if mirror and rows_to in ("L", "R"):
-        turn = rows_to == "R"
-    else:
-        # a transposition or a flip alone would mirror the picture; the two together are a turn
-        turn = len(done) == 1
-    if turn:
+    # elsewhere a transposition or a flip alone would mirror the picture; two of them are a turn
+    if rows_to == "R" if mirror and rows_to in ("L", "R") else len(done) == 1:
         pixels = np.flip(pixels, -1)
         done["flipped_columns"] = 1
     return pixels, done

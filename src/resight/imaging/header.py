@@ -78,7 +78,7 @@ def placement_of(dataset: pydicom.Dataset, frame: int) -> Placement | None:
 
 
 def spacing_2d(dataset: pydicom.Dataset, notes: list[str]) -> tuple[float, float]:
-    """Distance of rows and of columns in millimetres; NaN where the header does not say or says something impossible."""
+    """Distance of rows and of columns in millimetres; NaN where the header says nothing or something impossible."""
     measures = _group(dataset, 0, "PixelMeasuresSequence")
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         found = numbers(measures, keyword)

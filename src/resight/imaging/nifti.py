@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
+from nibabel.spatialimages import HeaderDataError
 
 from resight.errors import ImageError
 from resight.imaging.display import VOI, Chain, display
@@ -82,7 +83,9 @@ def _facts(header: Any) -> dict[str, str | float | int]:
     return {"width": width, "height": height, "frames": depth, "bits": bits, "colour_mode": colour, "modality": "OT"}
 
 
-def _flat(pixels: Shaped[np.ndarray, "C D H W"], spacing: tuple[float, ...], axis: int) -> tuple[Any, tuple[float, ...]]:
+def _flat(
+    pixels: Shaped[np.ndarray, "C D H W"], spacing: tuple[float, ...], axis: int
+) -> tuple[Any, tuple[float, ...]]:
     """One slice as a picture: where its rows run upwards (sagittal, coronal), they are turned to run downwards."""
     pixels = np.squeeze(pixels, axis + 1)
     spacing = tuple(mm for i, mm in enumerate(spacing) if i != axis)
@@ -121,26 +124,32 @@ def _header(data: bytes, where: str) -> tuple[Any, str]:
     magic = start[4:7] if second else start[344:347]
     if magic[:2] == b"ni":
         raise ImageError("the header of a .hdr/.img pair", where=where, expected="a single .nii or .nii.gz file")
-    if len(start) < kind.sizeof_hdr:
-        raise ImageError(f"truncated: {len(start)} bytes", where=where, expected=f"a header of {kind.sizeof_hdr}")
-    header = kind(start[: kind.sizeof_hdr], check=False)
-    if int(header["sizeof_hdr"]) != kind.sizeof_hdr:
-        raise ImageError(f"header size {int(header['sizeof_hdr'])}", where=where, expected=str(kind.sizeof_hdr))
+    size = kind.sizeof_hdr
+    if len(start) < size:
+        raise ImageError(f"truncated: {len(start)} bytes", where=where, expected=f"a header of {size}")
+    orders = {int.from_bytes(start[:4], "little"): "<", int.from_bytes(start[:4], "big"): ">"}
+    if size not in orders:
+        raise ImageError(f"header size {min(orders)}", where=where, expected=str(size))
+    header = kind(start[:size], endianness=orders[size], check=False)
     return header, ("NIfTI-2" if second else "NIfTI-1") + (" gzip" if zipped else "")
 
 
 def _shape(header: Any, where: str) -> tuple[int, int, int]:
     dim = [int(n) for n in header["dim"]]
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
-        raise ImageError(f"dimensions {dim[: max(min(dim[0], 7), 0) + 1]}", where=where, expected="1 to 7 positive ones")
+        raise ImageError(
+            f"dimensions {dim[: max(min(dim[0], 7), 0) + 1]}", where=where, expected="1 to 7 positive ones"
+        )
     shape = [*dim[1 : dim[0] + 1], 1, 1, 1]
     more = math.prod(dim[4 : dim[0] + 1])
     if more != 1:
         raise ImageError(f"{more} volumes", where=where, expected="one", fix="Split the file by time or component.")
     try:
         header.get_data_dtype()
-    except nib.spatialimages.HeaderDataError:
-        raise ImageError(f"data type {int(header['datatype'])}", where=where, expected="integers, floats or RGB") from None
+    except (HeaderDataError, KeyError):
+        raise ImageError(
+            f"data type {int(header['datatype'])}", where=where, expected="integers, floats or RGB"
+        ) from None
     return shape[0], shape[1], shape[2]
 
 
@@ -163,7 +172,7 @@ def _affine(header: Any, where: str) -> tuple[Affine, list[str]]:
     notes = []
     try:
         affine = np.asarray(header.get_best_affine(), dtype=float)
-    except (nib.spatialimages.HeaderDataError, ValueError, np.linalg.LinAlgError):
+    except (HeaderDataError, ValueError, np.linalg.LinAlgError):
         raise ImageError("the quaternion in the header is not valid", where=where, expected="a rotation") from None
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         notes.append("the header gives no orientation; rows were taken to run to the left and columns to the back")

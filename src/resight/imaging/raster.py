@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and BMP -> `Image`: upright by EXIF, palettes expanded, alpha on black, white is the highest value."""
+"""PNG, JPEG, TIFF and BMP -> `Image`: upright by EXIF, palettes expanded, alpha on black, white highest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resight.imaging.sniff import Kind, check_size
 from resight.types import Image, Step
 
 _ORIENTATION = 0x0112
-_RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _GREY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I", "F")
 _REDUCED = {
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
@@ -65,7 +65,10 @@ def read_raster(path: Path, kind: Kind, voi: VOI, at_least_px: int | None) -> Im
         channels = np.moveaxis(pixels, -1, 0)
     else:
         integer = pixels.dtype.kind != "f"
-        chain = Chain("OT", 8 * pixels.itemsize if integer else 0, pixels.dtype.kind == "i")
+        # OpenCV inverts up to 8 bits where 0 is white (TIFF 6.0 section 4), and leaves more bits as they are
+        inverted = "white_is_zero" in facts and pixels.dtype != np.uint8
+        bits = 8 * pixels.itemsize if integer else 0
+        chain = Chain("OT", bits, pixels.dtype.kind == "i", inverted=inverted)
         grey, steps = display(pixels, chain, voi)
         channels = grey[np.newaxis]
         history.extend(steps)
@@ -95,10 +98,12 @@ def _facts(data: bytes, where: str) -> tuple[dict[str, str | float | int], int]:
 
 def _facts_of(opened: PIL.Image.Image) -> dict[str, str | float | int]:
     bits = {"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32}.get(opened.mode, 8)
-    tags: Any = getattr(opened, "tag_v2", None)
-    if tags is not None and 258 in tags:
-        bits = int(np.max(tags[258]))
+    tags: Any = getattr(opened, "tag_v2", {})
+    if _BITS_PER_SAMPLE in tags:
+        bits = int(np.max(tags[_BITS_PER_SAMPLE]))
+    polarity = {"white_is_zero": 1} if tags.get(_PHOTOMETRIC) == 0 else {}
     return {
+        **polarity,
         "width": opened.width,
         "height": opened.height,
         "frames": 1,

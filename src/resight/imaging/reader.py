@@ -1,4 +1,4 @@
-"""The door: any file or series folder -> one canonical `Image`, its header facts, or the list of what a folder holds."""
+"""The door: any file or series folder -> one canonical `Image`, its header facts, or the list of a folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read(path: Path, *, voi: VOI | None = None, at_least_px: int | None = None) 
 
 
 def describe(path: Path) -> dict[str, str | float | int]:
-    """Header facts without decoding pixels: `bytes`, `width`, `height`, `frames`, `bits`, `colour_mode`, `encoding`, ...
+    """Header facts without decoding pixels: `bytes`, `width`, `height`, `frames`, `bits`, `colour_mode`, `encoding`.
 
     Args:
         path: a file; of a series folder, the first slice is described and `files` counts them.

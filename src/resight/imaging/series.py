@@ -1,4 +1,4 @@
-"""Folders of DICOM files: one series is one image (PS3.3 C.7.3), a DICOMDIR says where its files lie (PS3.10 section 8)."""
+"""Folders of DICOM files: one series is one image (PS3.3 C.7.3); a DICOMDIR lists its files (PS3.10 section 8)."""
 
 from __future__ import annotations
 
@@ -108,4 +108,3 @@ def _listed(directory: Path) -> list[Path]:
                 raise ImageError("a file that the DICOMDIR lists is missing", where=str(directory))
             paths.append(path)
     return paths
-

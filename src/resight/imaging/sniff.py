@@ -98,6 +98,7 @@ def _is_nifti(head: bytes) -> bool:
 
 def _is_bare_dicom(head: bytes) -> bool:
     """Without preamble: the first element is of group 2 or 8, little or big endian, with a small element number."""
-    little = head[0] in (2, 8) and head[1] == 0 and head[3] == 0
-    big = head[0] == 0 and head[1] in (2, 8) and head[2] == 0
+    group, element = head[:2], head[2:4]
+    little = group in (b"\x02\0", b"\x08\0") and element[1:] == b"\0"
+    big = group in (b"\0\x02", b"\0\x08") and element[:1] == b"\0"
     return len(head) > 8 and (little or big)
