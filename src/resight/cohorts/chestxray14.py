@@ -9,6 +9,7 @@ file is recorded.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -32,6 +33,7 @@ GRID_PX = 1024
 
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _BOXES = "BBox_List_2017.csv"
+_LABEL_MAP = Path("chest-xray")
 _LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 _NEEDED = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
 _COLUMNS = {
@@ -44,7 +46,11 @@ _COLUMNS = {
 
 
 def load_chestxray14(
-    folder: Path, *, missing_images: str = "keep", validation_fraction: float = 0.125, seed: int = 0
+    folder: Path,
+    *,
+    missing_images: Literal["keep", "drop", "error"] = "keep",
+    validation_fraction: float = 0.125,
+    seed: int = 0,
 ) -> Cohort:
     """Read the cohort and attach the official split.
 
@@ -67,9 +73,7 @@ def load_chestxray14(
     path = _first(folder, _TABLES)
     if path is None:
         raise CohortError("no label table", where=str(folder), expected=" or ".join(_TABLES))
-    options = CohortOptions.model_validate(
-        {"path": path, "labels": LABELS, "label_column": "Finding Labels", "missing_images": missing_images}
-    )
+    options = CohortOptions(path=path, labels=LABELS, label_column="Finding Labels", label_map=_LABEL_MAP)
     table = read_table(path, error=CohortError, text_columns=("Image Index", "Patient ID"))
     if absent := [name for name in _NEEDED if name not in table.columns]:
         raise CohortError(f"no column {absent[0]!r}", where=str(path), expected="the table of ChestX-ray14")
@@ -104,7 +108,7 @@ def load_boxes(folder: Path) -> pd.DataFrame:
     if table.shape[1] < len(names):
         raise CohortError(f"{table.shape[1]} columns", where=str(path), expected=f"at least {len(names)}")
     boxes = table.iloc[:, : len(names)].set_axis(names, axis=1)
-    mapping = LabelMap.read(Path("chest-xray"))
+    mapping = LabelMap.read(_LABEL_MAP)
     boxes["label"] = boxes["label"].map({n: mapping.require(str(n), where=str(path)) for n in boxes["label"].unique()})
     return boxes.astype(dict.fromkeys(names[2:], float))
 

@@ -96,10 +96,10 @@ def datasheet(
 
 
 def _measured(cohort: Cohort, summary: CohortSummary, leaks: LeakReport | None) -> dict[str, str]:
-    columns = ", ".join(f"`{name}`" for name in cohort.attributes) or "none"
+    columns = ", ".join(f"`{name}`" for name in cohort.attributes) or "nothing else"
     answers = {
         "instances": f"A row is one image. {_counted(summary.whole)}",
-        "content": f"An image, {len(cohort.labels)} label(s) and these attributes: {columns}.{_files(summary)}",
+        "content": f"An image, {len(cohort.labels)} labels ({cohort.task}), and {columns}.{_files(summary)}",
         "labels": _label_table(summary),
         "relations": _relations(summary),
         "splits": "\n".join(f"- {name}: {_counted(part)}" for name, part in summary.parts.items()),

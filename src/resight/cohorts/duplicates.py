@@ -1,9 +1,9 @@
 """Exact and near duplicates among images, without comparing every image with every other.
 
-A 128-bit perceptual hash (64 bits of horizontal gradients, dHash; 64 bits of low DCT frequencies, pHash; Zauner 2010,
-sections 3.2.1 and 3.2.4) proposes pairs through locality-sensitive bands; the correlation of two 32 x 32 thumbnails,
-also after the average image of the cohort is taken away, decides. Radiographs of two people look alike until their
-common anatomy is subtracted. Mirrored and rotated copies are not found.
+A 128-bit perceptual hash (64 bits of horizontal gradients, dHash; 64 bits of low DCT frequencies, pHash; Zauner 2010)
+proposes pairs through locality-sensitive bands; the correlation of two 32 x 32 thumbnails decides, once the average
+image of the cohort is taken away: radiographs of two people look alike until their common anatomy is subtracted.
+Mirrored and rotated copies are not found.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def near_pairs(
     Args:
         thumbnails: grey thumbnails.
         bits: hashes may differ in so many of 128 bits; pairs up to 7 are all proposed, up to 12 nearly all.
-        same: correlation of two thumbnails from which they count as the same.
-        residual: the same after the cohort's average thumbnail was taken away (with 100 images or more).
+        same: correlation of two thumbnails from which they count as the same, in a cohort below 100 images.
+        residual: the same after the cohort's average thumbnail was taken away, in a cohort of 100 and more.
 
     Returns:
         Rows of each pair, the smaller one first.
@@ -104,9 +104,10 @@ def near_pairs(
     for start in range(0, len(candidates), _CHUNK):
         pairs = candidates[start : start + _CHUNK]
         left, right = _standardised(flat[pairs[:, 0]]), _standardised(flat[pairs[:, 1]])
-        alike = (left * right).sum(axis=1) >= same
-        if average is not None:
-            alike |= (_standardised(left - average) * _standardised(right - average)).sum(axis=1) >= residual
+        if average is None:
+            alike = (left * right).sum(axis=1) >= same
+        else:
+            alike = (_standardised(left - average) * _standardised(right - average)).sum(axis=1) >= residual
         kept.append(pairs[alike])
     return np.concatenate(kept)
 

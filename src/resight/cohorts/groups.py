@@ -40,8 +40,9 @@ def group_names(cohort: Cohort, group: Sequence[str], clusters: Path | None = No
     images = cohort.table["image"].astype(str)
     if not keys:
         return images.to_numpy(dtype=object)
-    component = components([pd.factorize(key)[0] for key in keys])
-    return images.groupby(component).transform("min").to_numpy(dtype=object)
+    rows = pd.DataFrame({"image": images, "component": components([pd.factorize(key)[0] for key in keys])})
+    smallest = rows.sort_values("image").drop_duplicates("component").set_index("component")["image"]
+    return rows["component"].map(smallest).to_numpy(dtype=object)
 
 
 def components(keys: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from resight.cohorts.columns import as_text
 from resight.errors import CohortError, nearest
-from resight.settings import Options, load_toml
+from resight.settings import Options, load_toml, validate
 from resight.tables import column_key, read_table
 
 _PACKAGED = {"chest-xray": Path(__file__).with_name("chest_xray.toml")}
@@ -91,4 +91,4 @@ def _read_map_table(path: Path) -> LabelMap:
         )
         for label, rows in text.groupby("label", sort=False)
     }
-    return LabelMap(labels=entries)
+    return validate(LabelMap, {"labels": entries}, where=str(path))

@@ -38,10 +38,10 @@ class LeakOptions(Options):
         default=12, ge=0, le=32, description="of 128 hash bits, how many near-duplicates may differ in"
     )
     near_correlation: float = Field(
-        default=0.98, gt=0, le=1, description="correlation of thumbnails from which they are alike"
+        default=0.98, gt=0, le=1, description="correlation of thumbnails that are alike, below 100 images"
     )
     near_residual: float = Field(
-        default=0.9, gt=0, le=1, description="the same without the average image of the cohort"
+        default=0.9, gt=0, le=1, description="the same without the average image, from 100 images on"
     )
     column_auroc: float = Field(default=0.75, gt=0.5, le=1, description="a metadata column above this is suspect")
     file_auroc: float = Field(default=0.65, gt=0.5, le=1, description="a property of the file above this is suspect")
@@ -166,9 +166,10 @@ def leakcheck(
     table = cohort.table
     split = table["split"].to_numpy(dtype=object) if "split" in table else None
     patients = as_text(table["patient_id"]).to_numpy(dtype=object) if "patient_id" in table else None
-    seen = None
-    if len(cohort) and (options.images if options.images is not None else cohort.paths[0].exists()):
-        seen = fingerprint(cohort.paths, workers=options.workers, progress=progress)
+    opened = options.images
+    if opened is None:
+        opened = len(cohort) > 0 and (cohort.root / str(table["image"].iloc[0])).exists()
+    seen = fingerprint(cohort.paths, workers=options.workers, progress=progress) if opened else None
     cluster, duplicates = _duplicates(cohort, seen, options, split)
     shared = _shared_patients(split, patients) if split is not None and patients is not None else None
     metadata = table[list(cohort.attributes)]
@@ -205,8 +206,8 @@ def _independent_units(patients: np.ndarray | None, cluster: np.ndarray) -> np.n
 def _shared_patients(split: np.ndarray, patients: np.ndarray) -> SharedPatients:
     known = patients != ""
     places = pd.DataFrame({"patient": patients[known], "part": split[known]})
-    parts = places.drop_duplicates().sort_values("part").groupby("patient")["part"].agg(list)
-    several = parts[parts.str.len() > 1]
+    distinct = places.drop_duplicates().sort_values(["patient", "part"])
+    several = distinct[distinct.duplicated("patient", keep=False)].groupby("patient")["part"].agg(list)
     pairs = Counter(" and ".join(pair) for names in several for pair in combinations(names, 2))
     images = int(places["patient"].isin(several.index).sum())
     return SharedPatients(len(several), images, dict(pairs), tuple(map(str, several.index[:_EXAMPLES])))
