@@ -126,7 +126,8 @@ class ReportContent:
         intended_use: in the words of the model's maker.
         verdict: sentences put after the summary that the report writes itself.
         operating_points: how thresholds were chosen, and on what.
-        assessed: number of images the cohort named, of which those in no split count as excluded; None leaves the flow out.
+        assessed: number of images the cohort named, of which those in no split count as excluded; None leaves the
+            flow of images out.
         splits: in the order train, validation, test.
         excluded: images that were not used.
         leak_check: independence of training and test images; None says that it was not checked.

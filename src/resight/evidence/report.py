@@ -63,7 +63,7 @@ def render_report(content: ReportContent) -> str:
     operating = result_tables.operating_tables(evaluation, content.operating_points)
     decision = plots.decision_charts(evaluation)
     shown = {
-        "data": bool(content.splits or content.assessed is not None or content.excluded or content.alerts),
+        "data": bool(content.splits or content.leak_check or content.excluded or content.alerts),
         "decisions": bool(operating or decision.figures),
         "groups": bool(content.subgroups),
         "examples": bool(content.examples),
@@ -85,6 +85,7 @@ def render_report(content: ReportContent) -> str:
             single=len(evaluation.labels) == 1,
             plural="" if len(evaluation.labels) == 1 else "s",
             summary=summary.summary(content),
+            warnings=summary.warnings(content),
             key_figures=summary.key_figures(content),
             flow=tables.flow_of_images(content),
             data_tables=tables.data_tables(content.splits),

@@ -97,16 +97,24 @@ def frequencies(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
+def warnings(content: ReportContent) -> list[str]:
+    """What makes the results too good; said before they are given."""
+    found: list[str] = []
+    if content.leak_check is not None and content.leak_check.passed is False:
+        found.append("Training and test images are not independent, so the results below are too good.")
+    if content.evaluated_on != "test":
+        found.append(
+            f"There is no test split. The results are on {content.evaluated_on} images, which also chose the epoch, "
+            "the calibration and the thresholds, so they are too good."
+        )
+    return found
+
+
 def limits(content: ReportContent) -> list[str]:
     """What these numbers cannot say, from the numbers themselves."""
     evaluation = content.evaluation
     found: list[str] = []
-    if content.evaluated_on != "test":
-        found.append(
-            f"There is no test split. The results are on {content.evaluated_on} images, which also chose the epoch, "
-            "the calibration and the thresholds, and are too good."
-        )
-    if content.leak_check is None or not content.leak_check.passed:
+    if content.leak_check is None or content.leak_check.passed is None:
         found.append("It is not established that training and evaluation images are of different patients.")
     small = [r.label for r in evaluation.labels if 0 < min(r.counts.positives, r.counts.negatives) < _ENOUGH]
     if small:
@@ -134,8 +142,12 @@ def limits(content: ReportContent) -> list[str]:
         found.append("One network was trained once. The intervals do not hold what another random start would change.")
     if not content.subgroups:
         found.append("Results were not broken down by group, so nothing is known about differences between patients.")
-    found += content.limits
-    return [*found, "Reference labels are taken as right. Not evaluated with clinicians and not for clinical use."]
+    return [
+        *warnings(content),
+        *found,
+        *content.limits,
+        "Reference labels are taken as right. Not evaluated with clinicians and not for clinical use.",
+    ]
 
 
 def interval_note(evaluation: Evaluation) -> str:
