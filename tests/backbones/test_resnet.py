@@ -55,7 +55,7 @@ def reference(
             if f"{name}.downsample.0.weight" in state:
                 x = norm(f"{name}.downsample.1", conv(x, state[f"{name}.downsample.0.weight"], stride=stride))
             elif shortcut == "pad" and x.shape != y.shape:
-                small = x[:, :, ::stride, ::stride]
+                small = x[(..., *[slice(None, None, stride)] * (images.ndim - 2))]
                 x = torch.cat([small, torch.zeros_like(y[:, small.shape[1] :])], dim=1)
             x = (y if shortcut == "none" else x + y).relu()
         maps.append(x)
@@ -71,6 +71,7 @@ def reference(
         ({"depth": 50, "width": 8, "stem": "cifar"}, "cifar", (1, 3, 32, 32)),
         ({"depth": 20}, "cifar", (2, 3, 32, 32)),
         ({"depth": 20, "shortcut": "pad"}, "cifar", (2, 3, 32, 32)),
+        ({"depth": 18, "width": 8, "shortcut": "pad"}, "imagenet", (2, 1, 32, 32, 32)),
         ({"depth": 32, "plain": True}, "cifar", (2, 3, 32, 32)),
         ({"depth": 164}, "cifar", (1, 3, 16, 16)),
     ],

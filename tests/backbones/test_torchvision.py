@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from resight.backbones import build_backbone
+from resight.backbones import Backbone, build_backbone
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "torchvision"
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,16 +38,21 @@ def test_state_dict_has_torchvisions_names_and_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_logits_are_torchvisions(name: str) -> None:
-    golden = json.loads((GOLDEN / "logits.json").read_text())[name]
-    member, options = OURS[name]
-    with torch.device("meta"):
-        network = build_backbone(member, num_classes=1000, **options)
-    network = network.to_empty(device="cpu").eval()
+    network, golden = _filled(name)
     with torch.no_grad():
-        _fill(network.state_dict(), golden["norm_scale"])
         logits = network(_images(golden["size_px"]))
     expected = torch.tensor(golden["logits"])
     torch.testing.assert_close(logits[:, : expected.shape[1]], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_side_branch_is_torchvisions() -> None:
+    network, golden = _filled("inception_v3")
+    grid = torch.from_numpy(np.random.RandomState(7).standard_normal((2, 768, 17, 17))).float()
+    nothing = torch.empty(0)
+    with torch.no_grad():
+        logits = network.auxiliary((nothing, nothing, nothing, grid, nothing))
+    assert logits is not None
+    torch.testing.assert_close(logits[:, :6], torch.tensor(golden["auxiliary"]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(18, 11.69), (34, 21.80), (50, 25.56), (101, 44.55), (152, 60.19)])
@@ -55,6 +60,17 @@ def test_parameter_counts_of_the_paper(depth: int, millions: float) -> None:
     with torch.device("meta"):
         network = build_backbone("resnet", depth=depth, num_classes=1000)
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == millions
+
+
+def _filled(name: str) -> tuple[Backbone, dict[str, Any]]:
+    golden = json.loads((GOLDEN / "logits.json").read_text())[name]
+    member, options = OURS[name]
+    with torch.device("meta"):
+        network = build_backbone(member, num_classes=1000, **options)
+    network = network.to_empty(device="cpu").eval()
+    with torch.no_grad():
+        _fill(network.state_dict(), golden["norm_scale"])
+    return network, golden
 
 
 def _fill(state: dict[str, torch.Tensor], norm_scale: float) -> None:

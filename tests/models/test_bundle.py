@@ -18,7 +18,7 @@ from resight.models import Manifest, ModelOptions, build_classifier, load_bundle
 from resight.preprocess import Recipe
 
 FILES = ["card.md", "manifest.json", "manifest.json.sha256", "model.safetensors"]
-IMAGES = torch.arange(2 * 32 * 32, dtype=torch.uint8).reshape(2, 1, 32, 32)
+IMAGES = (torch.arange(2 * 32 * 32) * 7 % 251).to(torch.uint8).reshape(2, 1, 32, 32)
 
 
 def test_what_is_saved_is_loaded(bundle_folder: Path, make_classifier, make_manifest, calibration) -> None:
@@ -27,6 +27,7 @@ def test_what_is_saved_is_loaded(bundle_folder: Path, make_classifier, make_mani
     bundle = load_bundle(bundle_folder)
     assert torch.equal(bundle.model(IMAGES), make_classifier()(IMAGES))
     assert not bundle.model.training
+    assert len({path.stat().st_mode for path in bundle_folder.iterdir()}) == 1
     assert bundle.manifest.model.backbone["norm"] == "batch"
     with torch.no_grad():
         bundle.model(IMAGES)

@@ -164,6 +164,10 @@ def test_progress_is_told(predictor: Predictor, pictures: list[Path]) -> None:
     seen: list[tuple[str, int, int, str]] = []
     predictor.predict(pictures, batch=2, progress=lambda *told: seen.append(told))
     assert [(done, total) for _, done, total, _ in seen] == [(2, 5), (4, 5), (5, 5)]
+    seen.clear()
+    predictor.predict(pictures[0].parent, batch=3, progress=lambda *told: seen.append(told))
+    predictor.predict((path for path in pictures), batch=3, progress=lambda *told: seen.append(told))
+    assert [(done, total) for _, done, total, _ in seen] == [(3, 5), (5, 5), (3, 0), (5, 0)]
 
 
 def test_bf16_stays_near_fp32(bundle_folder: Path, predictor: Predictor, pictures: list[Path]) -> None:

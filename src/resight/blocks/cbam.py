@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -15,7 +17,7 @@ class CBAMOptions(Options):
     """Channels, then places, are weighted by their mean and maximum."""
 
     reduction: int = Field(default=16, gt=0, description="channels per hidden node of the channel gate")
-    kernel: int = Field(default=7, gt=0, multiple_of=1, description="side of the spatial gate's convolution, odd")
+    kernel: Literal[3, 7] = Field(default=7, description="side of the spatial gate's convolution")
 
 
 @ATTENTION.register("cbam", CBAMOptions)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from resight.errors import BundleError, OutputError, SettingsError
@@ -85,10 +85,10 @@ def save_bundle(folder: Path, model: Classifier | Sequence[Classifier], manifest
         raise OutputError("exists already", where=str(folder), fix="Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+        unfinished.mkdir()
         try:
             manifest = _write(unfinished, states, manifest)
-            unfinished.chmod(0o755)
             unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -137,7 +137,8 @@ def sha256(path: Path) -> str:
 
 def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest) -> Manifest:
     for name, state in zip(manifest.weight_files(), states, strict=True):
-        save_file(state, folder / name, metadata=_fingerprint(manifest))
+        # save_file would make a file that nobody but its owner may read.
+        (folder / name).write_bytes(save(state, metadata=_fingerprint(manifest)))
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     names = (*manifest.weight_files(), CARD_FILE)
     manifest = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in names}})

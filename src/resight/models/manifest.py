@@ -29,7 +29,7 @@ class Manifest(Options):
     task: Task
     recipe: Recipe = Field(description="how a file becomes the network's input; the same in training and service")
     model: ModelOptions = ModelOptions()
-    members: int = Field(default=1, ge=1, description="networks that answer together")
+    members: int = Field(default=1, ge=1, le=100, description="networks that answer together")
     combination: Combination = Field(default="mean_logits", description="how the members' answers become one")
     calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
     operating_points: tuple[OperatingPoint, ...] = ()

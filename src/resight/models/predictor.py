@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -104,13 +104,16 @@ class Predictor:
         if batch < 1 or workers < 1:
             raise SettingsError(f"batch = {batch}, workers = {workers}", expected="1 or more")
         sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
-        total = len(sources) if isinstance(sources, list | tuple) else 0
+        named, total = _named(sources), 0
+        if isinstance(sources, list | tuple):
+            everything = list(named)
+            named, total = iter(everything), len(everything)
         rows: list[_Row] = []
         logits: list[Scores] = []
-        for chunk in self._prepared(_named(sources), batch, workers):
+        for chunk in self._prepared(named, batch, workers):
             logits.append(self._chunk_logits(chunk))
-            rows += [_Row(row.name, alerts=row.alerts, error=row.error) for row in chunk]
-            progress("predict", len(rows), max(total, len(rows)) if total else 0, rows[-1].name)
+            rows += [replace(row, prepared=None) for row in chunk]
+            progress("predict", len(rows), total, rows[-1].name)
         n_labels = len(self.manifest.labels)
         return self._table(rows, np.concatenate(logits) if logits else np.empty((0, n_labels)), point)
 
