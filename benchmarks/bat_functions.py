@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from resight.evaluation import holm
 from resight.training.bat_search import BatOptions, Objective, minimize, random_search
 
 CHAOTIC = ("1", "2", "3", "4")
@@ -62,15 +63,6 @@ FUNCTIONS: dict[str, tuple[Objective, float, float]] = {
     "Styblinski-Tang": (lambda x: (0.5 * (x**4 - 16 * x**2 + 5 * x) + 39.16617).sum(axis=1), -5, 5),
     "Michalewicz": (michalewicz, 0, np.pi),
 }
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction."""
-    order = np.argsort(p_values)
-    scaled = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return corrected.tolist()
 
 
 def run(runs: int, generations: int, dimensions: int) -> dict[str, dict[str, list[float]]]:
