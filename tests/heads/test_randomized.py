@@ -9,6 +9,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+from resight.errors import SettingsError
 from resight.heads import CLASSIFIERS
 from resight.heads.elm import ELM
 from resight.heads.randomized import RandomizedNetwork, hidden_outputs
@@ -120,6 +121,12 @@ def test_hidden_weights_can_be_given(rng):
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ELM(**options).fit(*noisy())
+
+
+@pytest.mark.parametrize("options", [{"ridge": -1}, {"ridge": []}, {"weight_scale": 0}, {"activation": "swish"}])
+def test_settings_are_checked_before_anything_is_fitted(options):
+    with pytest.raises(SettingsError):
+        CLASSIFIERS.build("elm", options, seed=0)
 
 
 def test_auto_scale_keeps_nodes_out_of_saturation(rng):

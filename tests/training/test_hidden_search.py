@@ -49,12 +49,13 @@ def test_fitness_is_the_left_out_error_of_the_returned_network(mode, network, sa
     assert len(found.result.history) == 7
 
 
-def test_whole_patients_are_left_out(samples, monkeypatch):
+@pytest.mark.parametrize("ridge", [0.1, (1e-3, 1e-1, 10.0)])
+def test_whole_patients_are_left_out(ridge, samples, monkeypatch):
     X, y, groups = samples
     seen = []
     folds = hidden_search._folds
     monkeypatch.setattr(hidden_search, "_folds", lambda *a: seen.append(folds(*a)) or seen[-1])
-    found = search_hidden(ELM(15, ridge=0.1, random_state=0), X, y, groups, bats=BATS)
+    found = search_hidden(ELM(15, ridge=ridge, random_state=0), X, y, groups, bats=BATS)
     assert all(len(np.unique(seen[0][groups == g])) == 1 for g in range(40))
     expected = refitted_error(found.estimator, X, y, PredefinedSplit(seen[0]).split())
     assert found.fitness == pytest.approx(expected, rel=1e-6)

@@ -7,7 +7,7 @@ Kraaijveld & Duin 1992 differ only in the columns that the output layer sees; ev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -51,6 +51,7 @@ _ADDITIVE: Mapping[str, Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "
 }
 
 
+Penalty = Annotated[float, Field(ge=0)]
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 """What leave-one-out error chooses from unless told otherwise."""
 
@@ -60,11 +61,11 @@ class RandomizedOptions(Options):
 
     n_hidden: int = Field(400, gt=0, description="hidden nodes")
     activation: Activation = Field("sigmoid", description="function of a hidden node")
-    ridge: float | tuple[float, ...] = Field(
+    ridge: Penalty | Annotated[tuple[Penalty, ...], Field(min_length=1)] = Field(
         PENALTIES,
         description="L2 penalty of the output weights; of several, leave-one-out error chooses",
     )
-    weight_scale: float | Literal["auto"] = Field(
+    weight_scale: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto", description="hidden weights are uniform in +-this; auto: pre-activations of standard deviation 1"
     )
     bias_scale: float = Field(1.0, ge=0, description="hidden biases are uniform in +-this")
@@ -79,7 +80,7 @@ class RandomizedNetwork(ClassifierMixin, BaseEstimator):
 
     Args:
         n_hidden: H, hidden nodes; ignored when `hidden_weights` are given.
-        activation: of additive nodes `g(x w + b)`; `rbf` is `exp(-|b| |x - w|^2)`.
+        activation: of additive nodes `g(x w + b)`; `rbf` is `exp(-|b| |x - w|^2 / F)`.
         ridge: penalty of the output weights, >= 0; 0 is the pseudo-inverse. Of a sequence the one with the smallest
             leave-one-out squared error is taken.
         weight_scale: hidden weights are uniform in [-scale, scale]; published descriptions use 1, which saturates
@@ -192,10 +193,10 @@ class RandomizedNetwork(ClassifierMixin, BaseEstimator):
         """Softmax of `slope_` times the outputs.
 
         The slope is the one that gives the leave-one-out outputs of the training samples the smallest log loss
-        (temperature scaling, Guo et al. 2017, with the smoothed targets of Platt 1999). It keeps the order of the
-        outputs, so AUROC is the same, and it is about right for data like the training data; with class weights the
-        probabilities are those of the prevalence in the training data all the same, as far as one factor can do it.
-        Calibrate on a cohort of your own before using them as risks.
+        (temperature scaling, Guo et al. 2017, with the smoothed targets of Platt 1999). Of two classes it keeps the
+        order of the outputs, so AUROC is the same. The probabilities are about right for data like the training data;
+        one factor cannot undo the shift that class weights bring. Calibrate on a cohort of your own before using them
+        as risks.
         """
         return softmax(_logits(self._outputs(X), self.slope_), axis=1)
 

@@ -91,7 +91,8 @@ def search_hidden(
     before = fitness(estimator)
     result = minimize(objective, space.low, space.high, bats or BatOptions(), seed=seed, first=space.start)
     found = _changed(estimator, **(space.decode(result.position) if result.value < before else {}))
-    return HiddenSearch(found.fit(X, y), min(result.value, before), before, result)
+    error, ridge = fitness.with_ridge(found)
+    return HiddenSearch(found.set_params(ridge=ridge).fit(X, y), error, before, result)
 
 
 def _changed(network: RandomizedNetwork, **parameters: Any) -> RandomizedNetwork:
@@ -119,6 +120,10 @@ class LeftOutError:
 
     def __call__(self, network: RandomizedNetwork) -> float:
         """The error, infinite where a left-out prediction is not defined."""
+        return self.with_ridge(network)[0]
+
+    def with_ridge(self, network: RandomizedNetwork) -> tuple[float, float]:
+        """The error and the penalty that has it."""
         weights, bias = network.draw_hidden_layer(self.features.shape[1])
         fits = fit_ridge(
             network.design(self.features, weights, bias),
@@ -128,7 +133,7 @@ class LeftOutError:
             intercept=network.output_bias,
             leave_out=self.leave_out,
         )
-        return min(self._error(fit.left_out) for fit in fits)
+        return min((self._error(fit.left_out), fit.penalty) for fit in fits)
 
     def _error(self, left_out: Float[np.ndarray, "N K"]) -> float:
         if np.isnan(left_out).any():
