@@ -44,7 +44,7 @@ def test_48_orientations(tmp_path, volume, order, signs):
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", ">u2", "<i4", "<f4", ">f8"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", ">u2", "<i4", "<i8", "<u8", "<f4", ">f8"])
 def test_every_type_and_byte_order(tmp_path, volume, kind, name, dtype):
     values = volume // 2
     plain = _canonical(values.astype(dtype))

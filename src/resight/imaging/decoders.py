@@ -156,16 +156,17 @@ def _require_bytes(dataset: pydicom.Dataset, expected: int, where: str) -> None:
 
 
 def _deflated_frames(dataset: pydicom.Dataset, frames: int, where: str) -> Stored:
-    rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
-    if bits not in (1, 8, 16) or int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise ImageError(f"deflated frames of {bits} bits", where=where, expected="1, 8 or 16 bits of grey")
     planes = []
     with guarded(where, "the deflated frames cannot be decoded"):
+        rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
+        if bits not in (1, 8, 16) or int(dataset.get("SamplesPerPixel") or 1) != 1:
+            raise ImageError(f"deflated frames of {bits} bits", where=where, expected="1, 8 or 16 bits of grey")
+        size = max(bits // 8, 1)
         for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
             raw = np.frombuffer(inflate(frame, where), np.uint8)
             if bits == 1:
                 raw = np.unpackbits(raw, bitorder="little")
-            planes.append(raw[: rows * columns * max(bits // 8, 1)].view(f"<u{max(bits // 8, 1)}"))
+            planes.append(raw[: rows * columns * size].view(f"<u{size}"))
         values = np.stack(planes).reshape(frames, rows, columns)
         signed = bool(dataset.get("PixelRepresentation"))
         return Stored(values, str(dataset.PhotometricInterpretation), int(dataset.BitsStored), signed, "zlib")

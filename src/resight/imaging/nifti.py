@@ -24,6 +24,8 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _RGB, _RGBA = 128, 2304
 _MAX_HEADER_BYTES = 2**20
 """Most bytes before the voxels: header and extensions."""
+_GZIP_START_BYTES = 2**16
+"""Compressed bytes that surely hold a header, whatever name and comment the gzip member carries."""
 
 
 def read_nifti(path: Path, voi: VOI) -> Image:
@@ -42,6 +44,8 @@ def read_nifti(path: Path, voi: VOI) -> Image:
         steps: tuple[Step, ...] = ()
     else:
         slope, intercept = _scaling(header)
+        if raw.dtype.itemsize > 4:
+            raw = raw.astype(np.float64)  # 64-bit integers: beyond 2**53 nobody looks at pictures
         kind = raw.dtype.kind
         chain = Chain("OT", 0 if kind == "f" else 8 * raw.itemsize, kind == "i", slope, intercept)
         grey, steps = display(raw, chain, voi)
@@ -118,7 +122,8 @@ def _load(path: Path, where: str) -> tuple[Any, Shaped[np.ndarray, "k j i"], str
 
 def _header(data: bytes, where: str) -> tuple[Any, str]:
     zipped = data[:2] == b"\x1f\x8b"
-    start = _gunzip(data, 1024) if zipped else data[:1024]
+    # the whole stream would be copied for the sake of its first bytes
+    start = _gunzip(data[:_GZIP_START_BYTES], 1024) if zipped else data[:1024]
     second = start[4:7] in (b"n+2", b"ni2")
     kind = nib.Nifti2Header if second else nib.Nifti1Header
     magic = start[4:7] if second else start[344:347]

@@ -89,7 +89,9 @@ def _facts(data: bytes, where: str) -> tuple[dict[str, str | float | int], int]:
     with _pillow(where), PIL.Image.open(BytesIO(data)) as opened:
         facts = _facts_of(opened)
         pages = int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
-        orientation = int(opened.getexif().get(_ORIENTATION, 1))
+        # Pillow decodes the whole PNG to look for an orientation behind the pixels
+        has_exif = opened.format != "PNG" or b"eXIf" in data
+        orientation = int(opened.getexif().get(_ORIENTATION, 1)) if has_exif else 1
     check_size(int(facts["width"]) * int(facts["height"]) * 4, where)
     if pages > 1:
         raise ImageError(f"{pages} pages", where=where, expected="one picture", fix="Split the file by page.")
@@ -124,8 +126,9 @@ def _decode(
     data: bytes, kind: Kind, facts: dict[str, str | float | int], factor: int, where: str
 ) -> Shaped[np.ndarray, "H W *C"]:
     mode = str(facts["colour_mode"])
-    if kind == "jpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise ImageError("truncated: no end of image after the last scan", where=where)
+    if kind == "jpeg" and data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0:
+        # OpenCV before 5 fills the rest with grey and says nothing
+        raise ImageError("truncated: no end of image after the scan", where=where)
     if kind in ("tiff", "bmp") and mode not in ("1", "L", "I;16", "I;16B", "RGB", "P"):
         return _by_pillow(data, where)
     flags = cv2.IMREAD_UNCHANGED

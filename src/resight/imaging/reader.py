@@ -14,7 +14,7 @@ from resight.imaging.display import VOI
 from resight.imaging.header import attributes_of, spacing_2d
 from resight.imaging.nifti import describe_nifti, read_nifti
 from resight.imaging.raster import describe_raster, read_raster
-from resight.imaging.series import is_directory_file, is_series, read_series
+from resight.imaging.series import is_directory_file, is_series, read_series, series_files
 from resight.imaging.sniff import Kind, is_misnamed, sniff
 from resight.types import Image, Step
 
@@ -61,10 +61,8 @@ def describe(path: Path) -> dict[str, str | float | int]:
         ImageError: the header cannot be read, or the file is no image.
     """
     if path.is_dir():
-        files = [entry for entry in sorted(path.iterdir()) if entry.is_file() and _is(entry, "dicom")]
-        if not files:
-            raise ImageError("the folder holds no DICOM image", where=str(path))
-        return {**describe(files[0]), "files": len(files), "bytes": sum(entry.stat().st_size for entry in files)}
+        files = series_files(path)
+        return {**describe(files[0]), "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
     kind = _kind(path)
     facts: dict[str, str | float | int] = {"format": kind, "bytes": path.stat().st_size}
     if kind == "dicom":
@@ -119,7 +117,3 @@ def _kind_or_none(path: Path) -> Kind | None:
         return sniff(path)
     except ImageError:
         return None
-
-
-def _is(path: Path, kind: Kind) -> bool:
-    return _kind_or_none(path) == kind

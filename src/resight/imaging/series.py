@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from resight.imaging.sniff import sniff
 from resight.types import Image
 
 _DICOMDIR = "DICOMDIR"
-_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+# media storage SOP class, in explicit little endian whatever the dataset is written in
+_DIRECTORY_CLASS = b"\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,18 @@ def read_series(folder: Path, voi: VOI, *, directory: Path | None = None) -> Ima
     Raises:
         ImageError: no image, several series, or slices that form no volume.
     """
-    if not folder.is_dir():
-        raise ImageError("no such folder", where=str(folder))
+    paths = series_files(folder, directory)
+    return read_dicom(paths[0], voi) if len(paths) == 1 else read_slices(paths, folder, voi)
+
+
+def series_files(folder: Path, directory: Path | None = None) -> list[Path]:
+    """The image files of the one series of a folder, in the order of their names.
+
+    Raises:
+        ImageError: no image, several series, or a file that cannot be parsed.
+    """
     directory = directory or folder / _DICOMDIR
-    members = _members(_listed(directory) if directory.is_file() else _files(folder))
+    members = list(_members(_listed(directory) if directory.is_file() else _files(folder)))
     if not members:
         raise ImageError("the folder holds no DICOM image", where=str(folder))
     counts = Counter(member.series for member in members)
@@ -50,27 +60,29 @@ def read_series(folder: Path, voi: VOI, *, directory: Path | None = None) -> Ima
             expected="one series",
             fix="Put each series into a folder of its own, or name single files.",
         )
-    if len(members) == 1:
-        return read_dicom(members[0].path, voi)
-    return read_slices([member.path for member in members], folder, voi)
+    return [member.path for member in members]
 
 
 def is_series(paths: list[Path]) -> bool:
     """Whether DICOM files of one folder are the slices of one series, and not separate pictures."""
+    first: _Member | None = None
+    count = 0
     try:
-        members = _members(paths)
+        # one at a time: a folder of ten thousand radiographs is known after the first header
+        for member in _members(paths):
+            first = first or member
+            count += 1
+            if not member.placed or member.series != first.series:
+                return False
     except ImageError:
         return False
-    return len(members) > 1 and len({m.series for m in members}) == 1 and all(m.placed for m in members)
+    return count > 1
 
 
 def is_directory_file(path: Path) -> bool:
-    """Whether a DICOM file is a DICOMDIR, whatever its name."""
-    try:
-        dataset, _ = open_dicom(path, pixels=False)
-    except ImageError:
-        return False
-    return str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", "")) == _DIRECTORY_CLASS
+    """Whether a DICOM file is a DICOMDIR, whatever its name (the class stands in the first bytes, PS3.10 7.1)."""
+    with path.open("rb") as stream:
+        return _DIRECTORY_CLASS in stream.read(1024)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -78,17 +90,16 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in names if path.suffix.lower() == ".dcm" or (path.stat().st_size and sniff(path) == "dicom")]
 
 
-def _members(paths: list[Path]) -> list[_Member]:
+def _members(paths: list[Path]) -> Iterator[_Member]:
     """The images among the files; reports and directories beside them are passed over."""
-    members = []
     for path in paths:
         dataset, _ = open_dicom(path, pixels=False)
         with guarded(str(path), "the header cannot be understood"):
             if not dataset.get("Rows") or not dataset.get("Columns"):
                 continue
             placed = "ImagePositionPatient" in dataset and "ImageOrientationPatient" in dataset
-            members.append(_Member(path, str(dataset.get("SeriesInstanceUID", "")), placed))
-    return members
+            series = str(dataset.get("SeriesInstanceUID", ""))
+        yield _Member(path, series, placed)
 
 
 def _listed(directory: Path) -> list[Path]:
