@@ -161,6 +161,8 @@ def test_a_classifier_of_other_labels_is_not_saved(tmp_path: Path, make_classifi
         save_bundle(tmp_path / "bundle", make_classifier(labels=("a", "b", "c")), make_manifest())
     with pytest.raises(BundleError, match="do not fit the model"):
         save_bundle(tmp_path / "bundle", make_classifier(channels=3), make_manifest())
+    with pytest.raises(BundleError, match="no classifier"):
+        save_bundle(tmp_path / "bundle", [], make_manifest())
     assert list(tmp_path.iterdir()) == []
 
 

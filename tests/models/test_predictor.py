@@ -72,6 +72,9 @@ def test_batch_size_workers_and_kind_of_source_do_not_matter(predictor: Predicto
 def test_a_folder_is_opened_and_a_single_source_is_enough(predictor: Predictor, pictures: list[Path]) -> None:
     names = predictor.predict(pictures[0].parent).images()["image"].tolist()
     assert names == ["a.png", "b.png", "d.png", "deeper/c.png", "e.png"]
+    assert predictor.predict([pictures[0].parent]).images()["image"].tolist() == names
+    two = predictor.predict([pictures[0].parent, pictures[2].parent]).images()["image"].tolist()
+    assert two == [str(pictures[0].parent / name) for name in (*names, "deeper/c.png")]
     assert len(predictor.predict(pictures[0])) == 1
     assert len(predictor.predict(np.zeros((8, 8), np.uint8))) == 1
 
@@ -142,6 +145,12 @@ def test_sentinels_raise_alerts(tmp_path: Path, make_classifier, make_manifest, 
     table = predictor.predict([usual, np.full((32, 32), 9, np.uint8)]).table
     assert table["alerts"].iloc[0] == ""
     assert "constant" in table["alerts"].iloc[2]
+
+
+def test_sentinels_of_another_version_are_refused(tmp_path: Path, make_classifier, make_manifest) -> None:
+    save_bundle(tmp_path / "bundle", make_classifier(), make_manifest(sentinels={"cohort": {"unheard of": 1}}))
+    with pytest.raises(BundleError, match="sentinels cannot be used"):
+        Predictor.load(tmp_path / "bundle")
 
 
 def test_memory_does_not_grow_with_the_number_of_images(predictor: Predictor) -> None:

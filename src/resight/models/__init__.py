@@ -3,7 +3,7 @@
 from resight.models.bundle import Bundle, load_bundle, save_bundle, verify_bundle
 from resight.models.card import render_card
 from resight.models.classifier import Classifier, ModelOptions, build_classifier
-from resight.models.device import autocast, channels_last, choose_device, with_channels_last
+from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
 from resight.models.ensemble import Ensemble
 from resight.models.manifest import Manifest
 from resight.models.predictor import Predictor
@@ -13,9 +13,11 @@ load = Predictor.load
 __all__ = [
     "Bundle",
     "Classifier",
+    "Device",
     "Ensemble",
     "Manifest",
     "ModelOptions",
+    "Precision",
     "Predictor",
     "autocast",
     "build_classifier",

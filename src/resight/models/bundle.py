@@ -71,9 +71,11 @@ def save_bundle(folder: Path, model: Classifier | Sequence[Classifier], manifest
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        BundleError: the classifiers are not those the manifest describes.
+        BundleError: there is no classifier, or not the one the manifest describes.
     """
     members = (model,) if isinstance(model, Classifier) else tuple(model)
+    if not members:
+        raise BundleError("no classifier was given", where=str(folder))
     options = manifest.model.resolved()
     if options.weights is not None:
         options = options.model_copy(update={"weights": Path(options.weights.name)})

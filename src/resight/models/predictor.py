@@ -14,11 +14,12 @@ import pandas as pd
 import torch
 from jaxtyping import UInt8
 
-from resight.errors import ImageError, SettingsError, nearest
+from resight.errors import BundleError, ImageError, SettingsError, nearest
 from resight.evaluation import Calibration, LabelCalibration, decide
 from resight.imaging import Sentinels, list_images
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
+from resight.models.manifest import Manifest
 from resight.predictions import Predictions
 from resight.types import Image, Pixels, PreparedImage, Progress, Scores, silent
 
@@ -45,6 +46,7 @@ class Predictor:
 
     Raises:
         SettingsError: the device is not available.
+        BundleError: the sentinels of the bundle are of another version.
     """
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto", precision: Precision = "fp32") -> None:
@@ -52,8 +54,7 @@ class Predictor:
         self.device = choose_device(device)
         self.precision: Precision = precision
         self.model = with_channels_last(bundle.model.to(self.device)).eval()
-        found = self.manifest.sentinels
-        self._sentinels = None if found is None else Sentinels.from_dict(found)
+        self._sentinels = _sentinels(self.manifest)
         self._uncalibrated = Calibration(
             task=self.manifest.task, labels=(LabelCalibration(),) * len(self.manifest.labels)
         )
@@ -85,8 +86,9 @@ class Predictor:
         """Predict images one batch after the other, so that memory does not grow with their number.
 
         Args:
-            images: files, folders (every image below, named by its path in the folder; a DICOM series is one image),
-                arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in [0, 1]), `Image`s, or any mixture.
+            images: files, folders (every image below, a DICOM series being one image; those of a single folder are
+                named by their path in it), arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in
+                [0, 1]), `Image`s, or any mixture.
             operating_point: decide at this one; the first of the bundle when not given.
             batch: images that go through the network together.
             workers: threads that read and prepare images.
@@ -104,10 +106,11 @@ class Predictor:
         if batch < 1 or workers < 1:
             raise SettingsError(f"batch = {batch}, workers = {workers}", expected="1 or more")
         sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
-        named, total = _named(sources), 0
         if isinstance(sources, list | tuple):
-            everything = list(named)
+            everything = list(_named(sources, relative=len(sources) == 1))
             named, total = iter(everything), len(everything)
+        else:
+            named, total = _named(sources, relative=False), 0
         rows: list[_Row] = []
         logits: list[Scores] = []
         for chunk in self._prepared(named, batch, workers):
@@ -192,8 +195,15 @@ class Predictor:
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 
 
-def _named(sources: Iterable[Source]) -> Iterator[tuple[str, Source]]:
-    """Sources one by one with the name of their row; folders are opened."""
+def _sentinels(manifest: Manifest) -> Sentinels | None:
+    try:
+        return None if manifest.sentinels is None else Sentinels.from_dict(manifest.sentinels)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"its sentinels cannot be used ({error!r})", where=manifest.name) from error
+
+
+def _named(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
+    """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
     for index, source in enumerate(sources):
         if isinstance(source, np.ndarray):
             yield f"array_{index}", source
@@ -202,7 +212,7 @@ def _named(sources: Iterable[Source]) -> Iterator[tuple[str, Source]]:
         elif not (path := Path(source)).is_dir() or (found := list_images(path)) in ([path], []):
             yield str(source), path
         else:
-            yield from ((file.relative_to(path).as_posix(), file) for file in found)
+            yield from ((file.relative_to(path).as_posix() if relative else str(file), file) for file in found)
 
 
 def _as_image(array: Pixels, dims: int, name: str) -> Image:
