@@ -57,7 +57,7 @@ class Store:
             recipe: how to prepare them.
             folder: where to keep the store; another store in it is replaced.
             max_bytes: disk budget.
-            workers: processes; as many as there are processors when not given, none besides this one for few images.
+            workers: processes; when not given, one per processor, or only this one where files are few and small.
             max_failed_share: share of images that may be unreadable, 0 to 1.
             progress: called with the number of images done and of all.
 

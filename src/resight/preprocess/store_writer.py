@@ -6,20 +6,19 @@ Images are prepared in several processes, each of which writes its images into t
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from itertools import starmap
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
 from resight.errors import ImageError, OutputError
 from resight.preprocess.recipe import Recipe
+from resight.preprocess.store_worker import Failures, Task, Worker, prepare_chunk
 from resight.settings import write_json
 
 if sys.platform != "win32":
@@ -29,9 +28,7 @@ FORMAT = 1
 IMAGES, INDEX = "images.npy", "index.json"
 Progress = Callable[[int, int], None]
 _CHUNK = 16  # images a worker prepares between two reports
-_WORTH_PROCESSES = 128  # starting a process takes about as long as preparing this many images
-_Failures = dict[int, str]
-_Task = tuple[Recipe, list[Path], int, Path, int]
+_WORTH_PROCESSES = 64 * 2**20  # bytes of source files that take about as long to prepare as processes to start
 
 
 def write_store(
@@ -55,12 +52,11 @@ def write_store(
     partial = folder / f"{IMAGES}.partial"
     try:
         start = _reserve(partial, shape)
-        tasks: list[_Task] = [
-            (recipe, list(paths[first : first + _CHUNK]), first, partial, start)
-            for first in range(0, len(paths), _CHUNK)
-        ]
-        failures: _Failures = {}
-        with contextlib.closing(_results(tasks, _worker_count(workers, len(tasks)), folder)) as results:
+        chunks = range(0, len(paths), _CHUNK)
+        tasks = [Task(recipe, tuple(paths[first : first + _CHUNK]), first, partial, start) for first in chunks]
+        count = _worker_count(workers, len(tasks), sum(size for _, size, _ in sources))
+        failures: Failures = {}
+        with contextlib.closing(_results(tasks, count, folder)) as results:
             for number, failed in enumerate(results, start=1):
                 failures |= failed
                 _check_failed(failures, len(paths), max_failed_share, folder)
@@ -117,38 +113,27 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _results(tasks: list[_Task], workers: int, folder: Path) -> Generator[_Failures, None, None]:
+def _results(tasks: list[Task], workers: int, folder: Path) -> Generator[Failures, None, None]:
     if workers == 1:
-        yield from starmap(_prepare_chunk, tasks)
+        yield from map(prepare_chunk, tasks)
         return
-    # spawned, not forked: no locks of other threads come along, and it is the same on every platform
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(_prepare_chunk, *task) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a process that prepared images died",
-            where=str(folder),
-            fix="Most often memory ran out: take fewer workers. Scripts need `if __name__ == '__main__':`.",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ThreadPoolExecutor(workers) as threads, contextlib.ExitStack() as stack:
+        idle: SimpleQueue[Worker] = SimpleQueue()
+        for _ in range(workers):
+            idle.put(stack.enter_context(Worker(folder)))
 
-
-def _prepare_chunk(recipe: Recipe, paths: list[Path], first: int, partial: Path, start: int) -> _Failures:
-    """Prepare some images into their places in the file; what cannot be read stays 0."""
-    failures: _Failures = {}
-    with partial.open("r+b") as stream:
-        for number, path in enumerate(paths, start=first):
+        def run(task: Task) -> Failures:
+            worker = idle.get()
             try:
-                prepared = recipe.prepare(path)
-            except ImageError as error:
-                failures[number] = str(error)
-                continue
-            stream.seek(start + number * prepared.nbytes)
-            stream.write(prepared.tobytes())
-    return failures
+                return worker.prepare(task)
+            finally:
+                idle.put(worker)
+
+        try:
+            for future in as_completed([threads.submit(run, task) for task in tasks]):
+                yield future.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def _reserve(partial: Path, shape: tuple[int, ...]) -> int:
@@ -176,14 +161,14 @@ def _bytes(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _worker_count(workers: int | None, chunks: int) -> int:
+def _worker_count(workers: int | None, chunks: int, source_bytes: int) -> int:
     if workers is None:
         usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        workers = usable if chunks * _CHUNK >= _WORTH_PROCESSES else 1
+        workers = usable if source_bytes >= _WORTH_PROCESSES else 1
     return max(1, min(workers, chunks))
 
 
-def _check_failed(failures: _Failures, images: int, max_failed_share: float, folder: Path) -> None:
+def _check_failed(failures: Failures, images: int, max_failed_share: float, folder: Path) -> None:
     if len(failures) > max_failed_share * images:
         raise ImageError(
             f"{len(failures)} of {images} images cannot be used, the first: {failures[min(failures)]}",
