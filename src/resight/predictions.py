@@ -100,6 +100,7 @@ class Predictions:
             raise PredictionsError("the table has no rows", where=where)
         for column in set(_NUMBERS) & set(table.columns):
             table[column] = _numbers(table, column, where)
+        _check_names(table, where)
         table = table.astype({"image": str, "label": str})
         labels = tuple(str(label) for label in table["label"].unique())
         table = _rectangular(table, labels, where)
@@ -186,6 +187,13 @@ def _numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
     return numbers
 
 
+def _check_names(table: pd.DataFrame, where: str) -> None:
+    for column in ("image", "label"):
+        absent = table[column].isna().to_numpy()
+        if absent.any():
+            raise PredictionsError(f"no {column} in row {int(absent.argmax()) + 2}", where=where)
+
+
 def _rectangular(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> pd.DataFrame:
     twice = table.duplicated(["image", "label"])
     if twice.any():
@@ -194,7 +202,7 @@ def _rectangular(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> pd
     counts = table.groupby("image", sort=False)["label"].size()
     short = counts.index[counts.to_numpy() != len(labels)]
     if len(short):
-        have = set(table.loc[table["image"] == short[0], "label"])
+        have = set(table["label"][table["image"] == short[0]])
         missing = [label for label in labels if label not in have]
         raise PredictionsError(
             f"image {short[0]!r} has no row for label {missing[0]!r}", where=where, expected="a row each"
@@ -205,14 +213,17 @@ def _rectangular(table: pd.DataFrame, labels: tuple[str, ...], where: str) -> pd
 
 
 def _check_ranges(table: pd.DataFrame, where: str) -> None:
-    for column, low, high in (("probability", 0.0, 1.0), ("target", 0.0, 1.0), ("decision", 0.0, 1.0)):
+    for column in ("probability", "target", "decision"):
         if column not in table.columns:
             continue
-        outside = ((table[column] < low) | (table[column] > high)).to_numpy()
+        values = table[column]
+        outside = ((values < 0) | (values > 1)).to_numpy()
+        if column == "decision":
+            outside = (values.notna() & ~values.isin([0, 1])).to_numpy()
         if outside.any():
             row = int(outside.argmax())
-            found = f"{column} = {table[column].iloc[row]} for image {table['image'].iloc[row]!r}"
-            raise PredictionsError(found, where=where, expected=f"{low:g} to {high:g}")
+            found = f"{column} = {values.iloc[row]} for image {table['image'].iloc[row]!r}"
+            raise PredictionsError(found, where=where, expected="0 or 1" if column == "decision" else "0 to 1")
 
 
 def _best_score(table: pd.DataFrame) -> pd.Series[float]:
@@ -232,7 +243,8 @@ def _guess_task(table: pd.DataFrame, n_labels: int) -> Task:
         return "binary"
     if "target" in table.columns:
         sums = table["target"].to_numpy(dtype=float).reshape(-1, n_labels).sum(axis=1)
-        if np.all(np.isnan(sums) | np.isclose(sums, 1.0)):
+        known = sums[~np.isnan(sums)]
+        if len(known) and np.all(np.isclose(known, 1.0)):
             return "multiclass"
     return "multilabel"
 

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
@@ -46,6 +47,18 @@ def load_toml(path: Path, model: type[AnyOptions], overrides: Iterable[str] = ()
     for override in overrides:
         _apply_override(data, override)
     return validate(model, data, where=str(path), text=text)
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`section.key=value` strings as nested mappings.
+
+    Raises:
+        SettingsError: a string without `=`.
+    """
+    data: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(data, override)
+    return data
 
 
 def dump_toml(settings: Options) -> str:
@@ -90,21 +103,25 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN becomes None, NumPy scalars become Python numbers."""
+    """A value as JSON can hold it: NaN becomes None; dataclasses, NumPy scalars and arrays become plain."""
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in cast("Sequence[Any]", value)]
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        return plain(value.item())
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return value
 
 
 def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_none(v) for k, v in cast("dict[str, Any]", value).items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in cast("list[Any]", value)]
     return value
 
 
@@ -118,29 +135,37 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         value = raw
     *sections, last = key.strip().split(".")
     for section in sections:
-        data = data.setdefault(section, {})
+        inner: Any = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"override {override!r}", where="--set", expected=f"{section!r} to be a section")
+        data = cast("dict[str, Any]", inner)
     data[last] = value
 
 
 def _keys_at(model: type[Options], location: Sequence[str]) -> list[str]:
     for part in location:
         field = model.model_fields.get(part)
-        options = [a for a in (field.annotation, *get_args(field.annotation)) if _is_options(a)] if field else []
-        if not options:
+        if field is None:  # the place in a list
+            continue
+        inner = _options_in(field.annotation)
+        if inner is None:
             return []
-        model = cast("type[Options]", options[0])
+        model = inner
     return list(model.model_fields)
 
 
-def _is_options(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Options)
+def _options_in(annotation: Any) -> type[Options] | None:
+    """The first settings class that an annotation such as `tuple[Inner, ...] | None` speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return annotation
+    return next((inner for inner in map(_options_in, get_args(annotation)) if inner), None)
 
 
 def _line_of(text: str, location: Sequence[str]) -> int:
     """Line of a key below its [section] header; 0 when it is not in the text (an override, a default)."""
     section: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+        if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
             section = [part.strip() for part in header[1].split(".")]
         elif (key := re.match(r"\s*([\w.-]+)\s*=", line)) and [*section, *key[1].split(".")] == list(location):
             return number

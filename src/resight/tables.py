@@ -13,6 +13,10 @@ import pandas as pd
 from resight.errors import DataError, require
 
 _SEPARATORS = (",", ";", "\t", "|")
+_MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "<NA>", "#N/A", "#NA")
+"""What stands for a missing value in a column of numbers or attributes, as pandas reads it."""
+_MISSING_TEXT = ("", "nan", "NaN", "<NA>")
+"""The same in a text column: only what programs write, since a class may be called None and a patient NA."""
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -64,8 +68,17 @@ def _read_text(path: Path, text_columns: tuple[str, ...]) -> pd.DataFrame:
                 stream.seek(0)
                 header = pd.read_csv(stream, sep=separator, nrows=0).columns
                 stream.seek(0)
-                types: Any = {name: str for name in header if column_key(str(name)) in wanted}
-                return pd.read_csv(stream, sep=separator, dtype=types, low_memory=False)
+                texts = [name for name in header if column_key(str(name)) in wanted]
+                types: Any = dict.fromkeys(texts, str)
+                return pd.read_csv(
+                    stream,
+                    sep=separator,
+                    dtype=types,
+                    na_values=dict.fromkeys(header, _MISSING) | dict.fromkeys(texts, _MISSING_TEXT),
+                    keep_default_na=False,
+                    float_precision="round_trip",  # the default loses the last bit
+                    low_memory=False,
+                )
         except UnicodeError:
             continue
     raise ValueError("the text is not encoded as UTF-8, UTF-16 or Latin-1")

