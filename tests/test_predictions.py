@@ -99,6 +99,8 @@ def test_a_part_keeps_whole_images(rng: np.random.Generator) -> None:
     part = made(rng).part(split="test")
     assert part.images()["image"].tolist() == ["a", "c"]
     assert len(made(rng).part(split="nowhere")) == 0
+    with pytest.raises(PredictionsError, match="no column 'fold'"):
+        made(rng).part(fold=1)
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,15 @@ class Predictions:
         return images["patient_id"].fillna(images["image"]).astype(str).to_numpy(dtype=object)
 
     def part(self, **equal: str | int) -> Predictions:
-        """The rows where every named column has the given value, for example `part(split="test")`."""
+        """The rows where every named column has the given value, for example `part(split="test")`.
+
+        Raises:
+            PredictionsError: the table has no such column.
+        """
         keep = np.ones(len(self.table), dtype=bool)
         for column, value in equal.items():
+            if column not in self.table.columns:
+                raise PredictionsError(f"no column {column!r}", where="predictions table")
             keep &= (self.table[column] == value).to_numpy()
         return replace(self, table=self.table.loc[keep].reset_index(drop=True))
 

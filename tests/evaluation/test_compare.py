@@ -119,7 +119,10 @@ def test_only_the_split_asked_for(rng: np.random.Generator) -> None:
     a, b = pair(rng)
     for model in (a, b):
         model.table["split"] = np.where(np.arange(600) < 200, "test", "train")
-    assert compare(a, b, EvaluationOptions(bootstrap=0, split="test")).images == 100
+    assert compare(a, b, EvaluationOptions(bootstrap=0)).images == 100
+    assert compare(a, b, EvaluationOptions(bootstrap=0, split="train")).images == 200
+    elsewhere = Predictions(b.table.drop(columns=["split"]), b.labels, b.task)
+    assert compare(a, elsewhere, EvaluationOptions(bootstrap=0)).images == 100
 
 
 def test_scores_alone_are_compared_by_rank_only(rng: np.random.Generator) -> None:

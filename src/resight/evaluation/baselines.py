@@ -19,6 +19,7 @@ from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.proportions import proportion
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.results import Baseline
+from resight.evaluation.rows import hard_mask
 from resight.predictions import COLUMNS, Predictions
 from resight.types import Mask, MetricValue, Targets
 
@@ -72,12 +73,6 @@ def baselines(
         metrics = {"brier": brier(y, constant), "log_loss": log_loss(y, constant), "auprc": auprc(y, constant)}
         found.append(Baseline("prevalence", label, metrics, note))
     return (*found, *_metadata(predictions, development, options))
-
-
-def hard_mask(predictions: Predictions) -> Mask:
-    """Rows that count and whose target is 0 or 1, not something between."""
-    targets = predictions.targets()
-    return predictions.mask() & ((targets == 0) | (targets == 1))
 
 
 def _majority_class(

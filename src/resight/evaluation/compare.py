@@ -17,12 +17,12 @@ from jaxtyping import Bool, Int
 from scipy.stats import norm
 
 from resight.errors import PredictionsError
-from resight.evaluation.baselines import hard_mask
 from resight.evaluation.delong import auroc_with_interval, delong
 from resight.evaluation.discrimination import why_undefined
 from resight.evaluation.measures import Block, decision_block, macro_means, probability_block, ranking_block, resample
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index, with_percentiles
+from resight.evaluation.rows import hard_mask, select_split
 from resight.evaluation.significance import McNemar, holm, mcnemar
 from resight.predictions import Predictions
 from resight.settings import plain
@@ -90,14 +90,19 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
     Args:
         a: predictions of the first model.
         b: predictions of the second, for the same images, labels and targets.
-        options: intervals and bootstrap; `split` picks the rows of one split.
+        options: intervals, bootstrap, and the split; the test rows where unset and the first table has any. A second
+            table without a `split` column is cut to the images of the first.
 
     Raises:
         PredictionsError: the tables differ in images, labels, targets or patients; the first difference is named.
     """
     options = options or EvaluationOptions()
-    if options.split is not None:
-        a, b = a.part(split=options.split), b.part(split=options.split)
+    a, _, notes = select_split(a, options.split)
+    if "split" in b.table.columns:
+        b, _, _ = select_split(b, options.split)
+    else:
+        chosen = b.table["image"].isin(set(a.table["image"]))
+        b = replace(b, table=b.table.loc[chosen].reset_index(drop=True))
     b = _aligned(a, b)
     patients, n_patients = patient_index(a.groups())
     mask = hard_mask(a) & hard_mask(b)
@@ -123,7 +128,7 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
         macro=macro_means([blocks[0] for blocks in differing], options.confidence)["auroc"],
         images=len(a),
         patients=n_patients,
-        notes=(f"{left} rows count in one table only and are left out",) if left else (),
+        notes=(*notes, *([f"{left} rows count in one table only and are left out"] if left else [])),
         confidence=options.confidence,
     )
 

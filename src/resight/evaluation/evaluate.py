@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from resight.errors import PredictionsError, nearest
-from resight.evaluation.baselines import baselines, hard_mask
+from resight.errors import PredictionsError
+from resight.evaluation.baselines import baselines
 from resight.evaluation.calibration import brier_parts, reliability
 from resight.evaluation.decisions import confusion
 from resight.evaluation.discrimination import Values, pr_curve, roc_curve, why_undefined
@@ -27,10 +27,9 @@ from resight.evaluation.operating_points import OperatingPoint, decide
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.results import Counts, Curves, Evaluation, LabelResult, OperatingResult
+from resight.evaluation.rows import hard_mask, select_split
 from resight.predictions import Predictions
 from resight.types import Mask, Scores, Targets
-
-_DEVELOPMENT = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def evaluate(
         PredictionsError: no targets, no such split, no row that counts, or an operating point lacks a label.
     """
     options = options or EvaluationOptions()
-    chosen, development, notes = _select(predictions, options.split)
+    chosen, development, notes = select_split(predictions, options.split)
     case = _case(chosen, operating_points, options, notes)
     n_patients = int(case.patients.max()) + 1
     by_label = [_measure(case, column) for column in range(len(case.labels))]
@@ -115,25 +114,6 @@ def evaluate(
         patients=n_patients,
         confidence=options.confidence,
     )
-
-
-def _select(predictions: Predictions, split: str | None) -> tuple[Predictions, Predictions | None, list[str]]:
-    """The rows to evaluate, the rows the baselines may be fitted on, and a note about the choice."""
-    if "split" not in predictions.table.columns:
-        if split is not None:
-            raise PredictionsError("no column 'split'", expected=f"one with the value {split!r}")
-        return predictions, None, []
-    splits = [str(value) for value in predictions.table["split"].dropna().unique()]
-    if split is not None and split not in splits:
-        raise PredictionsError(f"no rows of split {split!r}", fix=nearest(split, splits))
-    wanted = split or ("test" if "test" in splits else None)
-    if wanted is None:
-        return predictions, None, [f"No test split: all rows are evaluated ({', '.join(splits) or 'no split given'})"]
-    others = [name for name in splits if name in _DEVELOPMENT and name != wanted]
-    if not others:
-        return predictions.part(split=wanted), None, []
-    table = predictions.table.loc[predictions.table["split"].isin(others)].reset_index(drop=True)
-    return predictions.part(split=wanted), Predictions(table, predictions.labels, predictions.task), []
 
 
 def _case(

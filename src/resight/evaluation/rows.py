@@ -1,0 +1,45 @@
+"""Which rows of a predictions table are evaluated."""
+
+from __future__ import annotations
+
+from resight.errors import PredictionsError, nearest
+from resight.predictions import Predictions
+from resight.types import Mask
+
+_DEVELOPMENT = ("train", "validation")
+
+
+def select_split(predictions: Predictions, split: str | None) -> tuple[Predictions, Predictions | None, list[str]]:
+    """Choose the rows to evaluate.
+
+    Args:
+        predictions: the whole table.
+        split: its name; the test rows where unset and there are any, else all rows.
+
+    Returns:
+        The rows to evaluate, the train and validation rows besides (None where there are none), and notes.
+
+    Raises:
+        PredictionsError: there are no rows of that split.
+    """
+    if "split" not in predictions.table.columns:
+        if split is not None:
+            raise PredictionsError("no column 'split'", expected=f"one with the value {split!r}")
+        return predictions, None, []
+    splits = [str(value) for value in predictions.table["split"].dropna().unique()]
+    if split is not None and split not in splits:
+        raise PredictionsError(f"no rows of split {split!r}", fix=nearest(split, splits))
+    wanted = split or ("test" if "test" in splits else None)
+    if wanted is None:
+        return predictions, None, [f"No test split: all rows are evaluated ({', '.join(splits) or 'no split given'})"]
+    others = [name for name in splits if name in _DEVELOPMENT and name != wanted]
+    if not others:
+        return predictions.part(split=wanted), None, []
+    table = predictions.table.loc[predictions.table["split"].isin(others)].reset_index(drop=True)
+    return predictions.part(split=wanted), Predictions(table, predictions.labels, predictions.task), []
+
+
+def hard_mask(predictions: Predictions) -> Mask:
+    """Rows that count and whose target is 0 or 1, not something between."""
+    targets = predictions.targets()
+    return predictions.mask() & ((targets == 0) | (targets == 1))
