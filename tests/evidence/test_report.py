@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -178,9 +181,10 @@ def test_baselines_stand_beside_results(binary: ReportContent, three: ReportCont
     assert f"{majority.value:.3f}" in render_report(three)
 
 
-def test_a_case_shows_its_probability_threshold_and_outcome(bare: ReportContent, make_example: object) -> None:
-    assert callable(make_example)
-    case: Example = make_example(1, "Pneumonia", "a.png")
+def test_a_case_shows_its_probability_threshold_and_outcome(
+    bare: ReportContent, make_example: Callable[..., Example]
+) -> None:
+    case = make_example(1, "Pneumonia", "a.png")
     page = render_report(replace(bare, examples=(case,)))
     assert "Pneumonia: false negative" in page
     assert "Probability 0.12, not flagged at youden, 0.310. Reference: present." in page
@@ -200,9 +204,6 @@ def test_the_page_stays_small(fourteen: ReportContent) -> None:
 
 
 def test_the_script_is_the_one_the_policy_allows(page: str) -> None:
-    import base64
-    import hashlib
-
     script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
     assert script is not None
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()

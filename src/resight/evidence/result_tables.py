@@ -87,8 +87,8 @@ def _operating_table(
                 whole(result.confusion.false_negatives),
                 whole(result.confusion.false_positives),
                 whole(result.confusion.true_negatives),
-                *(cell(result.metrics.get(name)) for name in _DECISION),
-                *((cell(majority.get(result.label)),) if majority else ()),
+                *(cell(result.metrics.get(name), digits=2) for name in _DECISION),
+                *((_plain(majority.get(result.label)),) if majority else ()),
             )
         )
         for result in results
@@ -103,6 +103,11 @@ def _operating_table(
     )
 
 
+def _plain(value: MetricValue | None) -> str:
+    """A constant answer's rate, without interval: it stands there to compare with."""
+    return _NONE if value is None or math.isnan(value.value) else number(value.value, 2)
+
+
 def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], compared: Sequence[str]) -> list[Table]:
     """Metrics down the side for one label, labels down the side for many."""
     if not names:
@@ -112,23 +117,27 @@ def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], c
         return [_single(caption, result.metrics, evaluation.baselines, names, result.label)]
     names = [name for name in names if name not in _DETAILS]
     beside = {name: _best_baseline(evaluation.baselines, name) for name in compared if name in names}
-    head: list[str] = ["Label", "Positives", "Negatives"]
+    head: list[str] = ["Label", "Positives"]
     for name in names:
         head.append(metric_name(name))
         if baseline := beside.get(name):
             head.append(f"{metric_name(name)}, {_BASELINE_NAMES[baseline].lower()}")
     rows: list[Row] = []
     for result in evaluation.labels:
-        cells: list[str | Markup] = [result.label, whole(result.counts.positives), whole(result.counts.negatives)]
+        counts = result.counts
+        cells: list[str | Markup] = [
+            result.label,
+            f"{whole(counts.positives)} of {whole(counts.positives + counts.negatives)}",
+        ]
         for name in names:
-            cells.append(cell(result.metrics.get(name)))
+            cells.append(cell(result.metrics.get(name), digits=_digits(name)))
             if baseline := beside.get(name):
                 cells.append(cell(_of(evaluation.baselines, baseline, result.label).get(name)))
         rows.append(Row(tuple(cells)))
     if evaluation.macro:
-        mean: list[str | Markup] = [f"Mean of {evaluation.estimable} labels", _NONE, _NONE]
+        mean: list[str | Markup] = [f"Mean of {evaluation.estimable} labels", _NONE]
         for name in names:
-            mean.append(cell(evaluation.macro[name]) if name in evaluation.macro else _NONE)
+            mean.append(cell(evaluation.macro[name], digits=_digits(name)) if name in evaluation.macro else _NONE)
             mean += [_NONE] if beside.get(name) else []
         rows.append(Row(tuple(mean), "overall"))
     return [Table(caption, tuple(head), tuple(rows), _baseline_note(evaluation.baselines, set(beside.values())))]
@@ -150,6 +159,11 @@ def _single(
         for name in names
     ]
     return Table(caption, head, tuple(rows), _baseline_note(columns, {b.name for b in columns}))
+
+
+def _digits(name: str) -> int:
+    """Rates of few hundred images have two digits that mean something."""
+    return 2 if "_at_" in name else 3
 
 
 def _best_baseline(baselines: Sequence[Baseline], metric: str) -> str | None:
