@@ -114,6 +114,9 @@ def test_decisions_of_the_table_come_first_and_half_last(rng: np.random.Generato
     assert chosen.labels[0].metrics["sensitivity"].value == points[0].sensitivity
     assert chosen.operating[4].metrics["sensitivity"].value == points[4].sensitivity
     table.table["decision"] = (table.table["probability"] > 0.2).astype(float)
+    table.table["operating_point"] = "youden"
+    same = evaluate(table, QUICK, operating_points=points)
+    assert [r.threshold for r in same.operating] == [point.threshold for point in points]
     table.table["operating_point"] = "screening"
     own = evaluate(table, QUICK, operating_points=points)
     assert [r.name for r in own.operating[::3]] == ["screening", "youden", "cost 3"]
@@ -153,13 +156,15 @@ def test_missing_scores_soft_targets_and_masked_rows_do_not_count(rng: np.random
     frame = table.table
     frame["mask"] = True
     frame.loc[0, ["score", "probability", "logit"]] = np.nan
+    frame.loc[9:11, ["score", "probability", "logit"]] = np.nan
     frame.loc[3, "target"] = 0.7
     frame.loc[6, "mask"] = False
     result = evaluate(table, QUICK)
-    assert result.labels[0].counts.masked == 3
+    assert result.labels[0].counts.masked == 4
+    assert "1 images without any score do not count" in result.notes
     assert "1 targets between 0 and 1 do not count" in result.notes
     y, s = table.targets()[:, 0], table.array("score")[:, 0]
-    assert result.labels[0].metrics["auroc"].value == pytest.approx(auroc(y[3:], s[3:]).value, abs=1e-12)
+    assert result.labels[0].metrics["auroc"].value == pytest.approx(auroc(y[4:], s[4:]).value, abs=1e-12)
 
 
 def test_the_test_rows_are_evaluated_and_the_others_only_fitted_on(rng: np.random.Generator) -> None:

@@ -130,6 +130,8 @@ def _case(
     if "patient_id" not in predictions.table.columns:
         notes.append("No patients given: every image counts as a patient, so intervals may be too narrow")
     scores, probabilities = predictions.array("score"), predictions.probabilities()
+    if unscored := int(np.isnan(scores).all(axis=1).sum()):
+        notes.append(f"{unscored} images without any score do not count")
     trusted = not np.any((probabilities[mask] < 0) | (probabilities[mask] > 1))
     if not trusted:
         notes.append("Scores outside 0 to 1 are no probabilities: calibration is not evaluated")
@@ -156,17 +158,20 @@ def _decisions(
 ) -> list[_Decisions]:
     labels, unknown = predictions.labels, np.full(len(predictions.labels), np.nan)
     found: list[_Decisions] = []
+
+    def thresholds(name: str) -> Float[np.ndarray, " L"]:
+        cut = {point.label: point.threshold for point in operating_points if point.name == name}
+        return np.array([cut.get(label, np.nan) for label in labels])
+
     if predictions.has("decision"):
         name = "as in the table"
         if predictions.has("operating_point"):
             name = str(predictions.table["operating_point"].dropna().iloc[0])
-        found.append(_Decisions(name, unknown, predictions.array("decision")))
+        found.append(_Decisions(name, thresholds(name), predictions.array("decision")))
     for name in dict.fromkeys(point.name for point in operating_points):
         if probabilities is None or any(d.name == name for d in found):
             continue
-        cut = {point.label: point.threshold for point in operating_points if point.name == name}
-        array = decide(probabilities, labels, operating_points, name)
-        found.append(_Decisions(name, np.array([cut[label] for label in labels]), array))
+        found.append(_Decisions(name, thresholds(name), decide(probabilities, labels, operating_points, name)))
     if not found and predictions.task == "multiclass":
         notes.append("No decisions in the table: the most likely class is taken")
         scores = predictions.probabilities()
