@@ -117,6 +117,11 @@ def table(values: dict[str, dict[str, list[float]]], verdicts: dict[str, dict[st
                 f"| {name} | {rival} | {v['lower_median']} of {len(FUNCTIONS)} | {v['significantly_better']} "
                 f"| {v['significantly_worse']} |"
             )
+    gains = sum(v["plain"]["significantly_better"] for name, v in verdicts.items() if "plain" in v)
+    lines += [
+        "",
+        f"Chaotic variants significantly better than plain bats: {gains} of {len(CHAOTIC) * len(FUNCTIONS)} comparisons.",
+    ]
     return "\n".join(lines)
 
 

@@ -68,6 +68,11 @@ def test_auroc_beside_an_operating_point(tmp_path, auroc, verdict):
     assert check_one(tmp_path, **RATES, rates=rates, auroc=f'"{auroc}"')[0] == verdict
 
 
+def test_what_a_mean_over_folds_cannot_tell_is_named(tmp_path):
+    keys = {**RATES, "rates": '{ sensitivity = "0.94", f1 = "0.10" }', "averaged_over_folds": "5", "auroc": '"0.98"'}
+    assert check_one(tmp_path, **keys)[1].endswith("Not looked at: f1, AUROC.")
+
+
 def test_truncated_figures_need_to_be_said(tmp_path):
     keys = {"kind": '"rates"', "positives": "3", "negatives": "3", "rates": '{ sensitivity = "0.66" }'}
     assert check_one(tmp_path, **keys)[0] == "inconsistent"
@@ -77,6 +82,7 @@ def test_truncated_figures_need_to_be_said(tmp_path):
 @pytest.mark.parametrize(
     ("rates", "folds", "verdict"),
     [
+        ('{ sensitivity = "0.945" }', 1, "consistent"),  # 189 of 200 in two rounds
         ('{ sensitivity = "0.945" }', 5, "consistent"),
         ('{ sensitivity = "0.9451" }', 5, "inconsistent"),
         ('{ ppv = "0.945" }', 5, "not checkable"),

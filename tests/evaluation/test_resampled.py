@@ -41,7 +41,7 @@ def test_a_worked_example():
 def test_models_that_are_equally_good_are_rarely_told_apart():
     """Two useless feature sets: at level 0.05 the plain t-test is far too eager, the corrected one is not."""
     plain, corrected = 0, 0
-    for seed in range(60):
+    for seed in range(30):
         X, y = make_classification(60, 8, n_informative=2, n_redundant=0, flip_y=0.6, shuffle=False, random_state=seed)
         splits = ShuffleSplit(10, test_size=0.3, random_state=seed)
         a, b = (cross_val_score(LogisticRegression(), X[:, part], y, cv=splits) for part in (slice(2, 5), slice(5, 8)))
@@ -49,8 +49,8 @@ def test_models_that_are_equally_good_are_rarely_told_apart():
             continue
         plain += ttest_rel(a, b).pvalue < 0.05
         corrected += corrected_resampled_t_test(a, b, n_train=42, n_test=18).p < 0.05
-    assert plain >= 15
-    assert corrected <= 6
+    assert plain >= 7
+    assert corrected <= 3
 
 
 @pytest.mark.parametrize(

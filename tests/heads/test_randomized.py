@@ -139,10 +139,11 @@ def test_auto_scale_keeps_nodes_out_of_saturation(rng):
 @pytest.mark.parametrize("name", CLASSIFIERS.names())
 def test_every_classifier_is_repeatable_ranks_and_ignores_units(name):
     X, y = noisy(240)
-    model = CLASSIFIERS.build(name, seed=5)
+    options = {"trees": 50} if name == "random-forest" else {}
+    model = CLASSIFIERS.build(name, options, seed=5)
     assert isinstance(model, RandomizedNetwork) or "standardscaler" in model.named_steps
     probabilities = cross_val_predict(model, X, y, cv=3, method="predict_proba")
     assert roc_auc_score(y, probabilities[:, 1]) > 0.7
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    again = CLASSIFIERS.build(name, seed=5).fit(X * 1024.0, y).predict_proba(X * 1024.0)
+    again = CLASSIFIERS.build(name, options, seed=5).fit(X * 1024.0, y).predict_proba(X * 1024.0)
     np.testing.assert_allclose(model.fit(X, y).predict_proba(X), again, atol=1e-6)

@@ -57,13 +57,13 @@ class RatesClaim(_Claim):
     rates: dict[RateName, Printed] = Field(min_length=1, description="rate -> as printed")
     auroc: Printed | None = Field(None, description="as printed")
     rounding: Rounding = "nearest"
-    averaged_over_folds: int = Field(1, gt=0, description="folds the rates are means over; 1: one test set")
-    repeats: int = Field(1, gt=0, description="rounds of the cross-validation")
+    averaged_over_folds: int = Field(1, gt=0, description="folds the rates are means over; 1: the whole set")
+    repeats: int = Field(1, gt=0, description="rounds the rates are means over")
 
     def check(self) -> Finding:
         """Look for a confusion matrix that gives all the rates."""
         rates = {name: printed(text, self.rounding) for name, text in self.rates.items()}
-        if self.averaged_over_folds > 1:
+        if self.averaged_over_folds * self.repeats > 1:
             return self._over_folds(rates)
         matches = matching_counts(rates, self.positives, self.negatives)
         if not matches:
@@ -83,16 +83,18 @@ class RatesClaim(_Claim):
 
     def _over_folds(self, rates: Mapping[str, Interval]) -> Finding:
         linear = {name: interval for name, interval in rates.items() if name in LINEAR_RATES}
+        unused = [*sorted(set(rates) - set(linear)), *(["AUROC"] if self.auroc else [])]
         if not linear:
-            return "not checkable", "Means over folds of rates that are not linear in the counts exclude nothing."
+            return "not checkable", f"Means of rates that are not linear in the counts ({', '.join(unused)})."
         folds = even_folds(self.positives, self.negatives, self.averaged_over_folds, self.repeats)
         if not all(map(min, folds)):
             return "not checkable", f"{self._size} do not reach for {self.averaged_over_folds} stratified folds."
         match = matching_folds(linear, folds)
-        setting = f"{self._size} in {len(folds)} stratified folds"
+        setting = f"{self._size} in {self.averaged_over_folds} stratified folds, {self.repeats} time(s)"
         if match is None:
-            return "inconsistent", f"No outcome on {setting} has these means."
-        return "consistent", f"On {setting} they are the means of, for example, {match}."
+            return "inconsistent", f"No outcome on {setting}, has these means."
+        left = f" Not looked at: {', '.join(unused)}." if unused else ""
+        return "consistent", f"On {setting}, they are the means of, for example, {match}.{left}"
 
     def _beside_baseline(self, rates: Mapping[str, Interval]) -> str:
         """What always answering with the larger class scores, where the accuracy is below it."""

@@ -163,9 +163,8 @@ _DRAWN = {"hidden_weights": None, "hidden_bias": None}
 def _all(fitted: RandomizedNetwork) -> _Space:
     weights, bias = fitted.hidden_weights_, fitted.hidden_bias_
     start = np.concatenate([weights.ravel(), bias])
-    limit = np.concatenate(
-        [np.full(weights.size, np.abs(weights).max()), np.full(bias.size, max(fitted.bias_scale, 1e-3))]
-    )
+    # as far as a random layer of this scale could reach
+    limit = np.repeat([np.abs(weights).max(), max(np.abs(bias).max(), 1e-3)], [weights.size, bias.size])
 
     def decode(position: Bounds) -> dict[str, Any]:
         return {
