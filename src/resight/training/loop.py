@@ -23,7 +23,7 @@ from resight.training.checkpoint import load_checkpoint, optimizer_tensors, rest
 from resight.training.data import Batch, TrainingData, batches, epoch_order
 from resight.training.imbalance import positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
-from resight.training.precision import choose_precision
+from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
 from resight.types import Progress, Scores, Task, silent
 
@@ -155,6 +155,8 @@ class _Run:
         if self.state.precision is None:
             self.state.precision = choose_precision(self.model, self._first_images(), self.options, self.device)
         self.precision: Precision = self.state.precision
+        if not (self.options.threads or self.options.deterministic):
+            torch.set_num_threads(choose_threads(self.model, self._first_images(), self.precision, self.device))
         self._clock = self._saved = time.monotonic()
         while self.state.epoch < self.options.epochs and not self._impatient():
             try:

@@ -46,7 +46,7 @@ class TrainingOptions(Options):
     deterministic: bool = Field(default=False, description="the same bits again on the same machine, somewhat slower")
     device: Device = "auto"
     workers: int = Field(default=0, ge=0, description="processes that read and augment; 0 does it in the main process")
-    threads: int = Field(default=0, ge=0, description="CPU threads of torch; 0 keeps torch's choice")
+    threads: int = Field(default=0, ge=0, description="CPU threads of torch; 0 measures whether one or all are faster")
     patience: int = Field(
         default=0, ge=0, description="stop after so many epochs without a better validation; 0 never stops"
     )

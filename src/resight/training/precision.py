@@ -1,4 +1,4 @@
-"""In which number format to train: chosen by trying it on this machine, not by a processor's flags."""
+"""Number format and threads of a training run: chosen by trying them here, not by a processor's flags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from resight.models import autocast, with_channels_last
+from resight.models import autocast, channels_last, with_channels_last
 from resight.models.device import Precision
 from resight.training.options import TrainingOptions
 
@@ -37,6 +37,26 @@ def choose_precision(model: nn.Module, images: Tensor, options: TrainingOptions,
     return "bf16" if gain > _WORTHWHILE else "fp32"
 
 
+def choose_threads(model: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> int:
+    """All cores, or one where other programs keep the rest busy: threads that wait for each other can be ten times slower.
+
+    Args:
+        model: the network, on the device; it is copied, not changed.
+        images: one batch as in training.
+        precision: number format of the steps.
+        device: where training happens; only the CPU is measured.
+    """
+    every = torch.get_num_threads()
+    if device.type != "cpu" or every == 1:
+        return every
+    seconds = {}
+    for threads in (every, 1):
+        torch.set_num_threads(threads)
+        seconds[threads] = _seconds(model, images, precision, device)
+    torch.set_num_threads(every)
+    return min(seconds, key=lambda threads: seconds[threads])
+
+
 def bf16_gain(device: torch.device) -> float:
     """How many times faster a training step of a small convolutional network is in bf16 than in fp32, measured."""
     layers = [nn.Conv2d(3, 64, 3, padding=1), *(nn.Conv2d(64, 64, 3, padding=1) for _ in range(4))]
@@ -47,6 +67,7 @@ def bf16_gain(device: torch.device) -> float:
 
 def _seconds(model: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> float:
     trial = copy.deepcopy(model).train()
+    images = channels_last(images)
     best = float("inf")
     for _ in range(_TRIALS + 1):
         begin = time.perf_counter()

@@ -1,0 +1,202 @@
+"""`resight data ...`: look at, import, split and check images and labels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resight.cli.cohort_arguments import CohortArguments
+from resight.cli.console import fresh, progress_bars, result_json, say
+
+Json = Annotated[bool, Parameter("--json", negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def inspect(cohort: CohortArguments, *, as_json: Json = False) -> int:
+    """Count images, patients, labels, sizes and what is missing.
+
+    Args:
+        cohort: which images and labels.
+        as_json: print the result for programs.
+    """
+    from resight.cohorts import inspect_cohort
+
+    summary = inspect_cohort(cohort.load())
+    if as_json:
+        result_json(summary.to_dict())
+    else:
+        print(summary)
+    return 0
+
+
+def import_(cohort: CohortArguments, *, out: Path, force: Flag = False) -> int:
+    """Write a cohort as the plain table that Resight reads.
+
+    Args:
+        cohort: which images and labels.
+        out: CSV or Parquet file; image names in it are relative to the cohort's folder.
+        force: replace `out`.
+    """
+    loaded = cohort.load()
+    _write_table(loaded.table, fresh(out, force=force))
+    for note in loaded.notes:
+        say(f"note: {note}")
+    say(f"{len(loaded)} images, labels {', '.join(loaded.labels)}, below {loaded.root}: {out}")
+    return 0
+
+
+def split(
+    cohort: CohortArguments,
+    *,
+    out: Path,
+    group: str = "patient_id",
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    folds: int = 0,
+    clusters: Path | None = None,
+    seed: int = 0,
+    force: Flag = False,
+) -> int:
+    """Split by patient, stratified, and write the table.
+
+    Args:
+        cohort: which images and labels.
+        out: CSV or Parquet file.
+        group: column whose equal values stay together; `none` splits by image.
+        fractions: shares of train, validation and test.
+        folds: also number the images of train and validation 0 to k-1 in a column `fold`.
+        clusters: table of near-duplicates that stay together, as `leakcheck --clusters` writes it.
+        seed: another seed gives another split.
+        force: replace `out`.
+    """
+    from resight.cohorts import SplitOptions, assign_folds, split_cohort
+    from resight.settings import validate
+
+    given = {"group": group, "fractions": fractions, "clusters": clusters, "seed": seed}
+    options = validate(SplitOptions, given, where="command line")
+    done = split_cohort(cohort.load(), options)
+    table = done.table
+    if folds:
+        learning = (table["split"] != "test").to_numpy()
+        folded = assign_folds(done.rows(learning), folds, seed, group=options.group, clusters=clusters)
+        table = table.assign(fold=-1)
+        table.loc[learning, "fold"] = folded.table["fold"].to_numpy()
+    _write_table(table, fresh(out, force=force))
+    for note in done.notes:
+        say(f"note: {note}")
+    say(f"written: {out}")
+    return 0
+
+
+def leakcheck(
+    cohort: CohortArguments,
+    *,
+    split_column: str | None = None,
+    clusters: Path | None = None,
+    without_images: Flag = False,
+    strict: Flag = False,
+    force: Flag = False,
+    as_json: Json = False,
+) -> int:
+    """Find shared patients, duplicates, and metadata that give the label away.
+
+    Ends with 4 when training and test share patients or images.
+
+    Args:
+        cohort: which images and labels.
+        split_column: column with the split to judge.
+        clusters: write the clusters of duplicates there, to be used as split groups.
+        without_images: only look at the table.
+        strict: anything suspect counts as failure.
+        force: replace `clusters`.
+        as_json: print the result for programs.
+    """
+    from resight.cohorts import LeakOptions
+    from resight.cohorts import leakcheck as check
+
+    loaded = cohort.load()
+    if split_column:
+        loaded = _with_split(loaded, split_column)
+    options = LeakOptions(images=False if without_images else None, strict=strict)
+    with progress_bars() as progress:
+        report = check(loaded, options, progress=lambda done, total: progress("look", done, total, ""))
+    if clusters:
+        _write_table(report.clusters, fresh(clusters, force=force))
+    if as_json:
+        result_json(report.to_dict())
+    else:
+        print(report)
+    return report.exit_code
+
+
+def datasheet(cohort: CohortArguments, *, out: Path | None = None, force: Flag = False) -> int:
+    """Write the datasheet of a cohort.
+
+    Args:
+        cohort: which images and labels.
+        out: Markdown file; the terminal when not given.
+        force: replace `out`.
+    """
+    from resight.cohorts import datasheet as write
+    from resight.cohorts import inspect_cohort
+    from resight.cohorts import leakcheck as check
+
+    loaded = cohort.load()
+    with progress_bars() as progress:
+        leaks = check(loaded, progress=lambda done, total: progress("look", done, total, ""))
+    text = write(loaded, summary=inspect_cohort(loaded), leaks=leaks)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        fresh(out, force=force).write_text(text, encoding="utf-8")
+        say(f"written: {out}")
+    return 0
+
+
+def phantom(
+    out: Path,
+    *,
+    option: Annotated[list[str] | None, Parameter(name="--option", negative="")] = None,
+    force: Flag = False,
+) -> int:
+    """Draw a phantom cohort with planted truth.
+
+    Args:
+        out: folder.
+        option: any option of the phantom, for example `images=500` or `label_noise=0.1`.
+        force: replace `out`.
+    """
+    from resight.cohorts import PhantomOptions, write_phantom
+    from resight.settings import parse_overrides, validate
+
+    options = validate(PhantomOptions, parse_overrides(option or []), where="command line")
+    drawn = write_phantom(options, fresh(out, force=force))
+    say(f"{len(drawn)} images, labels {', '.join(drawn.labels)}: {out / 'cohort.csv'}")
+    return 0
+
+
+def _with_split(cohort, column):
+    from dataclasses import replace
+
+    from resight.errors import CohortError, nearest
+
+    if column not in cohort.table.columns:
+        raise CohortError(
+            f"no column {column!r}", where=cohort.name, fix=nearest(column, map(str, cohort.table.columns))
+        )
+    return replace(cohort, table=cohort.table.assign(split=cohort.table[column].astype(str)))
+
+
+def _write_table(table, path: Path) -> None:
+    from resight.errors import OutputError, require
+
+    try:
+        if path.suffix == ".parquet":
+            require("pyarrow", extra="parquet")
+            table.to_parquet(path, index=False)
+        else:
+            table.to_csv(path, index=False, lineterminator="\n")
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error

@@ -1,0 +1,56 @@
+"""`resight evaluate`: judge a predictions table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from resight.cli.console import fresh, result_json, say
+from resight.cli.results import show_evaluation
+
+
+def evaluate(
+    predictions: Path,
+    *,
+    split: str | None = None,
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    out: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> int:
+    """Judge a predictions table, whoever made it.
+
+    Needed are the columns `image`, `label`, `target` and one of `probability`, `score`, `logit`; `patient_id` makes
+    intervals honest, `split` selects, attributes serve the metadata-only baseline.
+
+    Args:
+        predictions: CSV or Parquet.
+        split: rows to judge; `test` where there is one, otherwise all.
+        bootstrap: replicates by patient; 0 leaves bootstrap intervals away.
+        confidence: coverage of the intervals.
+        seed: of the bootstrap.
+        out: also write all figures there, as JSON.
+        force: replace `out`.
+        as_json: print the result for programs.
+    """
+    from resight.evaluation import EvaluationOptions
+    from resight.evaluation import evaluate as judge
+    from resight.predictions import Predictions
+    from resight.settings import validate, write_json
+
+    given = {"split": split, "bootstrap": bootstrap, "confidence": confidence, "seed": seed}
+    options = validate(EvaluationOptions, given, where="command line")
+    table = Predictions.read(predictions)
+    evaluation = judge(table, options)
+    if out is not None:
+        write_json(fresh(out, force=force), evaluation.to_dict())
+        say(f"written: {out}")
+    if as_json:
+        result_json(evaluation.to_dict())
+    else:
+        show_evaluation(evaluation, f"{predictions.name}: {evaluation.images} images, {evaluation.patients} patients")
+    return 0

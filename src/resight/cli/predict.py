@@ -1,0 +1,71 @@
+"""`resight predict`: apply a bundle to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from resight.cli.console import fresh, progress_bars, result_table, say
+
+_SHOWN_ROWS = 20
+_SHOWN = ("image", "label", "probability", "decision", "operating_point", "alerts", "error")
+
+
+def predict(
+    bundle: Path,
+    images: Annotated[list[Path], Parameter(negative="")],
+    *,
+    out: Path | None = None,
+    operating_point: str | None = None,
+    batch: int = 32,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Apply a bundle to images and write the predictions table.
+
+    Args:
+        bundle: folder of the bundle, or of the run that made it.
+        images: files, folders, DICOM series.
+        out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
+        operating_point: decide at this one; the bundle's first when not given.
+        batch: images that go through the network together.
+        device: where it runs.
+        force: replace `out`.
+    """
+    from resight.errors import ImageError
+    from resight.models import Predictor
+
+    for path in images:
+        if not path.exists():
+            raise ImageError("no such file or folder", where=str(path))
+    predictor = Predictor.load(bundle_folder(bundle), device=device)
+    with progress_bars() as progress:
+        predictions = predictor.predict(images, operating_point=operating_point, batch=batch, progress=progress)
+    if out is not None:
+        predictions.write(fresh(out, force=force))
+        say(f"written: {out}")
+    table = predictions.table
+    shown = [
+        c for c in ("image", "label", "probability", "decision", "operating_point", "alerts", "error") if c in table
+    ]
+    rows = [[_cell(row[c]) for c in shown] for _, row in table.head(_SHOWN_ROWS).iterrows()]
+    result_table(shown, rows)
+    if len(table) > _SHOWN_ROWS:
+        say(f"and {len(table) - _SHOWN_ROWS} more rows" + ("" if out else "; give --out to keep them"))
+    failed = int(predictions.images()["error"].notna().sum())
+    if failed:
+        say(f"{failed} of {len(predictions)} images could not be used; the column `error` says why")
+    return ImageError.exit_code if failed == len(predictions) else 0
+
+
+def bundle_folder(path: Path) -> Path:
+    """The bundle itself, where the folder of a run is given."""
+    return path / "bundle" if (path / "bundle" / "manifest.json").is_file() else path
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,42 @@
+"""Evaluations and comparisons as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from resight.cli.console import result_table, say
+from resight.types import MetricValue
+
+if TYPE_CHECKING:
+    from resight.evaluation import Evaluation
+
+_SHOWN = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "brier", "ece")
+_BASELINE_METRICS = ("auroc", "accuracy", "balanced_accuracy")
+
+
+def show_evaluation(evaluation: Evaluation, title: str) -> None:
+    """Print one row per label, the macro means, the trivial baselines, and what must be said besides."""
+    columns = [name for name in _SHOWN if any(name in label.metrics for label in evaluation.labels)]
+    rows = [
+        [label.label, f"{label.counts.positives}/{label.counts.negatives}", *_cells(label.metrics, columns)]
+        for label in evaluation.labels
+    ]
+    if len(evaluation.labels) > 1:
+        mean_of = f"mean of {evaluation.estimable}"
+        rows.append([mean_of, "", *_cells(evaluation.macro, columns)])
+    result_table(("label", "pos/neg", *columns), rows, title=title)
+    if evaluation.overall:
+        result_table(("most likely class", "value"), [(name, str(v)) for name, v in evaluation.overall.items()])
+    baselines = [
+        [baseline.name, baseline.label or "all", *_cells(baseline.metrics, _BASELINE_METRICS)]
+        for baseline in evaluation.baselines
+    ]
+    if baselines:
+        result_table(("without any image", "label", *_BASELINE_METRICS), baselines)
+    for note in evaluation.notes:
+        say(f"note: {note}")
+
+
+def _cells(metrics: Mapping[str, MetricValue], names: list[str] | tuple[str, ...]) -> list[str]:
+    return [str(metrics[name]) if name in metrics else "" for name in names]
