@@ -77,14 +77,14 @@ def randomisation_cascade(
     """
     original = _rows(explainer.explain(classifier, images), chosen)
     shares = np.arange(1, steps + 1) / steps
-    spearman, ssim = np.empty((2, steps, len(original)))
+    correlation, similarity = np.empty((2, steps, len(original)))
     for step, share in enumerate(shares):
         model = randomised(classifier, share=float(share), seed=seed)
         changed = _rows(explainer.explain(model, images), chosen)
         for pair, (a, b) in enumerate(zip(original, changed, strict=True)):
-            spearman[step, pair] = _spearman(a, b)
-            ssim[step, pair] = _ssim(a, b)
-    return Cascade(shares, spearman, ssim)
+            correlation[step, pair] = spearman(a, b)
+            similarity[step, pair] = _ssim(a, b)
+    return Cascade(shares, correlation, similarity)
 
 
 def max_sensitivity(
@@ -109,6 +109,14 @@ def max_sensitivity(
     return torch.stack(changes).amax(dim=0)
 
 
+def spearman(a: Map, b: Map) -> float:
+    """Rank correlation of two maps, -1 to 1; NaN where one is the same everywhere."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    ranks = stats.rankdata(a), stats.rankdata(b)
+    return float(np.corrcoef(ranks)[0, 1])
+
+
 @torch.no_grad()
 def _randomise(parameter: nn.Parameter, generator: torch.Generator) -> None:
     if parameter.ndim > 1:
@@ -120,13 +128,6 @@ def _randomise(parameter: nn.Parameter, generator: torch.Generator) -> None:
 
 def _rows(maps: Maps, chosen: Bool[Tensor, "B L"]) -> Float[np.ndarray, "P *space"]:
     return maps[chosen].double().cpu().numpy()
-
-
-def _spearman(a: Map, b: Map) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    ranks = stats.rankdata(a), stats.rankdata(b)
-    return float(np.corrcoef(ranks)[0, 1])
 
 
 def _ssim(a: Map, b: Map) -> float:

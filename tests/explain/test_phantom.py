@@ -1,0 +1,116 @@
+"""Planted truth: maps of a trained model hit the findings, and the shortcut where the model has learnt it."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from resight.cohorts import PhantomOptions, render
+from resight.explain import Explainer, build_explainer, centre_map, judge, localise, randomisation_cascade, randomised
+from resight.models import ModelOptions, build_classifier
+
+pytestmark = pytest.mark.slow
+
+_FINDINGS = ("Mass", "Effusion", "Pneumothorax")
+
+
+def _draw(options, start, stop):
+    """Images, targets `(N, L)` and masks `(N, L + 1, H, W)`, the marker's last."""
+    drawn = [render(options, index) for index in range(start, stop)]
+    empty = np.zeros((options.size_px, options.size_px), bool)
+    masks = np.stack([[d.masks.get(name, empty) for name in (*options.findings, "shortcut")] for d in drawn])
+    targets = torch.tensor([[float(d.truth[name]) for name in options.findings] for d in drawn])
+    return torch.from_numpy(np.stack([d.pixels for d in drawn])[:, None]), targets, masks
+
+
+def _train(images, targets, *, epochs):
+    torch.manual_seed(0)
+    options = ModelOptions(backbone={"name": "resnet", "depth": 20, "width": 8})
+    classifier = build_classifier(options, labels=_FINDINGS[: targets.shape[1]], channels=1, dims=2)
+    optimiser = torch.optim.AdamW(classifier.parameters(), weight_decay=1e-3)
+    batches = len(images) // 32
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=epochs * batches)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(images))[: 32 * batches].view(batches, 32):
+            loss = functional.binary_cross_entropy_with_logits(classifier(images[rows]), targets[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return classifier.eval()
+
+
+@pytest.fixture(scope="module")
+def honest():
+    """A classifier, 120 images it has not seen, references, and which findings it is right about."""
+    options = PhantomOptions(
+        images=720, size_px=64, findings=_FINDINGS, difficulty=0.0, prevalence=0.35, images_per_patient=1
+    )
+    images, targets, _ = _draw(options, 0, 600)
+    classifier = _train(images, targets, epochs=10)
+    images, targets, masks = _draw(options, 600, 720)
+    masks = masks[:, :-1]
+    with torch.no_grad():
+        right = (classifier(images) > 0) & (targets > 0) & torch.from_numpy(masks.any(axis=(2, 3)))
+    assert right.sum(dim=0).min() > 20
+    return classifier, images, masks, right
+
+
+@pytest.mark.parametrize("name", ["gradcam", "gradcam++", "layercam"])
+def test_activation_maps_hit_what_the_model_is_right_about(honest, name):
+    classifier, images, masks, right = honest
+    references = masks[right.numpy()]
+    hits = localise(build_explainer(name).explain(classifier, images)[right].numpy(), references)
+    centre = localise(np.broadcast_to(centre_map((64, 64)), references.shape), references)
+    random = localise(build_explainer(name).explain(randomised(classifier), images)[right].numpy(), references)
+    print(f"{name}: {hits}\ncentre {centre.pointing}, random weights {random.pointing}")
+    assert hits.pointing.value >= 0.85
+    assert hits.pointing.low > max(centre.pointing.high, random.pointing.high)
+    assert hits.energy.low > max(centre.energy.high, random.energy.high)
+
+
+@pytest.mark.parametrize("name", ["gradcam", "gradcam++", "layercam"])
+def test_they_are_trusted_and_constant_maps_are_not(honest, name):
+    classifier, images, masks, right = honest[0], *(part[:40] for part in honest[1:])
+    verdict = judge(build_explainer(name), classifier, images, chosen=right, references=masks)
+    assert verdict.passed, verdict.reasons
+
+    class Constant(Explainer):
+        def _explain(self, classifier, images):
+            return classifier(images), images.new_ones(len(images), len(_FINDINGS), *images.shape[2:])
+
+    assert not judge(Constant(), classifier, images, chosen=right, references=masks).passed
+
+
+def test_maps_change_when_weights_become_random(honest):
+    classifier, images, _, right = honest
+    cascade = randomisation_cascade(build_explainer("gradcam"), classifier, images, right)
+    assert np.nanmean(cascade.spearman[-1]) < 0.3
+    assert np.nanmean(cascade.ssim[-1]) < 0.6
+
+
+def test_a_model_that_learnt_the_marker_points_at_it(honest):
+    """The honest model looks at the same images and leaves the marker alone."""
+    options = PhantomOptions(
+        images=336,
+        size_px=64,
+        findings=("Mass",),
+        difficulty=0.6,
+        prevalence=0.5,
+        images_per_patient=1,
+        shortcut={"label": "Mass", "strength": 1.0},
+    )
+    images, targets, _ = _draw(options, 0, 256)
+    cheat = _train(images, targets, epochs=5)
+    images, targets, masks = _draw(options, 256, 336)
+    marked = masks[:, 1].any(axis=(1, 2))
+    assert marked.sum() > 20
+    explainer = build_explainer("gradcam")
+    share = {
+        name: localise(explainer.explain(model, images[marked])[:, 0].numpy(), masks[marked, 1])
+        for name, model in (("cheat", cheat), ("honest", honest[0]))
+    }
+    print({name: (str(s.pointing), str(s.energy)) for name, s in share.items()})
+    assert share["cheat"].pointing.value > 0.9
+    assert share["honest"].pointing.value < 0.3
+    assert share["cheat"].energy.value > 3 * share["honest"].energy.value
