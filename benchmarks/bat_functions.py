@@ -117,11 +117,9 @@ def table(values: dict[str, dict[str, list[float]]], verdicts: dict[str, dict[st
                 f"| {name} | {rival} | {v['lower_median']} of {len(FUNCTIONS)} | {v['significantly_better']} "
                 f"| {v['significantly_worse']} |"
             )
-    gains = sum(v["plain"]["significantly_better"] for name, v in verdicts.items() if "plain" in v)
-    lines += [
-        "",
-        f"Chaotic variants significantly better than plain bats: {gains} of {len(CHAOTIC) * len(FUNCTIONS)} comparisons.",
-    ]
+    gains = sum(int(v["plain"]["significantly_better"]) for v in verdicts.values() if "plain" in v)
+    asked = len(CHAOTIC) * len(FUNCTIONS)
+    lines += ["", f"Chaotic variants significantly better than plain bats: {gains} of {asked} comparisons."]
     return "\n".join(lines)
 
 
