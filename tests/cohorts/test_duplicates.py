@@ -73,17 +73,17 @@ def test_volumes_and_series_have_fingerprints(real_data):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_look_alikes_are_compared_in_bounded_memory(real_data, rng):
+def test_look_alikes_are_compared_in_bounded_memory(real_data, rng):
     import resource
 
     folder = real_data("cxr_nih14_1000") / "images"
     chests = [cv2.resize(cv2.imread(str(path), 0), (32, 32)) for path in sorted(Path(folder).iterdir())]
     base = np.stack(chests)
-    images = np.empty((100_000, 32, 32), np.uint8)
+    images = np.empty((30_000, 32, 32), np.uint8)
     for start in range(0, len(images), 5000):
         first, second = rng.integers(0, len(base), (2, 5000))
         share = rng.random((5000, 1, 1)).astype(np.float32)
         images[start : start + 5000] = base[first] * share + base[second] * (1 - share)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     near_pairs(images)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB; all pairs would be 3.6 GB

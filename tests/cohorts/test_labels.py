@@ -40,6 +40,10 @@ def test_smoothed_labels_depend_on_image_and_label_only():
     pd.testing.assert_frame_equal(values, again[["X", "Y"]])
 
 
+def test_smoothing_without_uncertain_labels_changes_nothing():
+    assert labels_of({"X": [1, 0]}, uncertain="smooth").values["X"].tolist() == [1, 0]
+
+
 def test_blank_labels_are_masked_unless_they_mean_negative():
     assert labels_of(MIXED, labels=["X"]).values["X"].isna().tolist() == [False, False, True, True, True] + [False] * 3
     assert labels_of(MIXED, labels=["X"], blank="negative").values["X"].iloc[3] == 0

@@ -5,9 +5,19 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from resight.cohorts import CohortOptions, LeakOptions, SplitOptions, leakcheck, load_cohort, split_cohort
+from resight.cohorts import (
+    CohortOptions,
+    LeakOptions,
+    PhantomOptions,
+    SplitOptions,
+    leakcheck,
+    load_cohort,
+    split_cohort,
+    write_phantom,
+)
 from resight.cohorts.leaks import LeakReport
 from resight.errors import LeakError
 from resight.settings import write_json
@@ -88,6 +98,21 @@ def test_planted_copies_are_found_and_their_clusters_repair_the_split(pictures, 
     repaired = leakcheck(split_cohort(cohort, options))
     assert repaired.verdict == "suspect"  # no patient is known
     assert all(one.groups_across_parts == 0 for one in repaired.duplicates)
+
+
+def test_leaks_planted_in_the_phantom_are_found_to_the_last_one(tmp_path):
+    write_phantom(PhantomOptions(images=300, size_px=48, patient_leak=0.1, duplicate_leak=0.1), tmp_path)
+    cohort = load_cohort(CohortOptions(path=tmp_path))
+    truth = pd.read_csv(tmp_path / "truth.csv")
+    report = leakcheck(cohort)
+    assert report.verdict == "leak"
+    parts = cohort.table.groupby("patient_id")["split"].nunique()
+    assert report.shared.patients == (parts > 1).sum() > 0
+    clusters = report.clusters["cluster"]
+    planted = truth.index[truth["duplicate_of"].notna()]
+    assert len(planted) > 5
+    for row in planted:
+        assert clusters[row] == clusters[cohort.table.index[cohort.table["image"] == truth.at[row, "duplicate_of"]][0]]
 
 
 def test_unreadable_images_are_named_and_the_rest_goes_on(pictures, table_of, tmp_path):

@@ -68,6 +68,20 @@ def test_folder_with_one_table_is_read_through_it(pictures, table_of):
     assert any("Patient ID = patient_id" in note for note in cohort.notes)
 
 
+def test_a_table_called_cohort_comes_before_other_tables_and_folders(pictures, table_of):
+    folder = pictures("images/a.png", "images/b.png", "masks/a.png")
+    table_of("image,X\nimages/a.png,1\nimages/b.png,0\n", "cohort.csv")
+    table_of("nothing\n1\n", "truth.csv")
+    assert load(folder).labels == ("X",)
+
+
+def test_one_image_under_two_names_is_one_row(pictures, table_of):
+    pictures("deep/a.png", "b.png")
+    assert len(load(table_of("image,X\na,1\na.png,1\nb.png,0\n"))) == 2
+    with pytest.raises(CohortError, match=r"deep/a\.png, X 1.0 and 0.0"):
+        load(table_of("image,X\na,1\na.png,0\nb.png,0\n"))
+
+
 def test_images_are_found_by_name_and_by_stem_where_the_table_is_vague(pictures, table_of):
     pictures("deep/one/a.png", "deep/two/b.png", "c.png")
     cohort = load(table_of("image_id,X\na,1\nb.png,0\nc,0\n"))

@@ -100,15 +100,16 @@ def near_pairs(
     candidates = _candidates(_hashes(thumbnails), bits)
     flat = thumbnails.reshape(len(thumbnails), -1)
     average = _average(flat) if len(flat) >= _AVERAGE_FROM else None
+    least = same if average is None else residual
+    unit = np.empty(flat.shape, dtype=np.float16)  # a correlation is then off by less than 0.001
+    for rows in _chunks(len(flat)):
+        unit[rows] = (
+            _standardised(flat[rows]) if average is None else _standardised(_standardised(flat[rows]) - average)
+        )
     kept = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, len(candidates), _CHUNK):
-        pairs = candidates[start : start + _CHUNK]
-        left, right = _standardised(flat[pairs[:, 0]]), _standardised(flat[pairs[:, 1]])
-        if average is None:
-            alike = (left * right).sum(axis=1) >= same
-        else:
-            alike = (_standardised(left - average) * _standardised(right - average)).sum(axis=1) >= residual
-        kept.append(pairs[alike])
+    for rows in _chunks(len(candidates)):
+        left, right = (unit[end].astype(np.float32) for end in candidates[rows].T)
+        kept.append(candidates[rows][np.einsum("pk,pk->p", left, right) >= least])
     return np.concatenate(kept)
 
 
@@ -209,9 +210,13 @@ def _pairs_in_runs(
 
 def _average(flat: UInt8[np.ndarray, "N K"]) -> Float[np.ndarray, " K"]:
     total = np.zeros(flat.shape[1], dtype=np.float64)
-    for start in range(0, len(flat), _CHUNK):
-        total += _standardised(flat[start : start + _CHUNK]).sum(axis=0, dtype=np.float64)
+    for rows in _chunks(len(flat)):
+        total += _standardised(flat[rows]).sum(axis=0, dtype=np.float64)
     return (total / len(flat)).astype(np.float32)
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
 
 def _standardised(rows: np.ndarray) -> Float[np.ndarray, "N K"]:

@@ -16,6 +16,7 @@ from resight.imaging import list_images
 from resight.tables import read_table
 from resight.types import RESERVED_COLUMNS, Cohort
 
+_USUAL_TABLES = ("cohort.csv", "index.csv")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
 _SHOWN = 3
 """How many examples a message names."""
@@ -24,8 +25,8 @@ _SHOWN = 3
 def load_cohort(options: CohortOptions) -> Cohort:
     """Read a cohort.
 
-    A folder is read as one subfolder per class, perhaps below `train`, `validation` and `test`; a folder that holds one
-    table and no such subfolders is read through that table.
+    A folder is read through its `cohort.csv` or `index.csv`, or through its only table where it has no two subfolders;
+    otherwise as one subfolder per class, perhaps below `train`, `validation` and `test`.
 
     Args:
         options: what to read and how; what was guessed is recorded in the notes of the cohort.
@@ -40,7 +41,7 @@ def load_cohort(options: CohortOptions) -> Cohort:
     path = options.path
     if not path.exists():
         raise CohortError("no such file or folder", where=str(path))
-    table_path = path if path.is_file() else _only_table(path)
+    table_path = path if path.is_file() else _table_in(path)
     if table_path is None:
         table, root, notes = _read_folder(path)
     else:
@@ -56,17 +57,19 @@ def load_cohort(options: CohortOptions) -> Cohort:
     labels = tuple(map(str, found.values))
     notes = [*notes, *found.notes]
     table = pd.concat([table[reserved], found.values, attributes], axis=1)
-    table = _without_duplicates(table, [*reserved, *labels], where, notes)
     if table_path is not None:
         table, root = _with_images(table, root, options, where, notes)
+    table = _without_duplicates(table, [*reserved, *labels], where, notes)
     name = options.name or (path.parent if path.is_file() else path).resolve().name
     return Cohort(table.reset_index(drop=True), labels, found.task, root, name, tuple(notes))
 
 
-def _only_table(folder: Path) -> Path | None:
-    tables = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(_TABLE_SUFFIXES))
-    subfolders = [p for p in folder.iterdir() if p.is_dir()]
-    return tables[0] if len(tables) == 1 and len(subfolders) < 2 else None
+def _table_in(folder: Path) -> Path | None:
+    tables = {p.name: p for p in sorted(folder.iterdir()) if p.is_file() and p.name.lower().endswith(_TABLE_SUFFIXES)}
+    if usual := next((tables[name] for name in _USUAL_TABLES if name in tables), None):
+        return usual
+    subfolders = sum(p.is_dir() for p in folder.iterdir())
+    return next(iter(tables.values())) if len(tables) == 1 and subfolders < 2 else None
 
 
 def _read_rows(path: Path, options: CohortOptions) -> tuple[pd.DataFrame, list[str]]:

@@ -130,7 +130,7 @@ def split_counts(cohort: Cohort) -> pd.DataFrame:
         targets = part.targets()
         row = {"images": len(part)}
         if "patient_id" in part.table:
-            row["patients"] = int(part.table["patient_id"].nunique())
+            row["patients"] = len(set(part.table["patient_id"]) - {""})
         for label, column in zip(cohort.labels, targets.T, strict=True):
             row[f"{label} +"] = int((column >= 0.5).sum())
             row[f"{label} -"] = int((column < 0.5).sum())
