@@ -53,21 +53,11 @@ def test_points_that_are_not_finite_interrupt_a_line() -> None:
     assert data == "M0 0L1 1M4 4"
 
 
-def test_a_band_runs_forth_below_and_back_above() -> None:
-    line = Line("m", np.array([0.0, 1.0]), np.array([0.5, 0.5]), low=np.array([0.25, 0.25]), high=np.array([0.75, 1.0]))
-    svg = Chart("c", Axis(""), Axis(""), (line,)).svg()
-    width, height = _plot_area(svg)
-    data = re.search(r'class="band" d="([^"]+)Z"', svg)
-    assert data is not None
-    drawn = _points(data[1]) / [width, height]
-    np.testing.assert_allclose(drawn, [(0, 0.75), (1, 0.75), (1, 0), (0, 0.25)], atol=1e-3)
-
-
 def test_whiskers_and_dots_of_bins_without_interval_are_left_out() -> None:
     x = np.array([0.2, 0.8])
     line = Line(
         "m", x, np.array([0.5, np.nan]), low=np.array([0.1, np.nan]), high=np.array([0.9, np.nan]),
-        whiskers=True, dots=True, joined=False,
+        dots=True, joined=False,
     )  # fmt: skip
     svg = Chart("c", Axis(""), Axis(""), (line,)).svg()
     assert svg.count("<circle") == 1

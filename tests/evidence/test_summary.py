@@ -57,6 +57,14 @@ def test_a_model_that_is_not_clearly_better_is_called_so(
     assert expected in summary(replace(content, evaluation=replace(content.evaluation, baselines=baselines)))
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.998, "in more than 99 of 100"), (1.0, "in 100 of 100"), (0.001, "in fewer than 1 of 100")],
+)
+def test_rounding_never_makes_a_model_perfect(binary: ReportContent, value: float, expected: str) -> None:
+    assert expected in summary(_with(binary, auroc=MetricValue(value)))
+
+
 def test_a_slope_whose_interval_holds_1_is_no_verdict(binary: ReportContent) -> None:
     assert "neither clearly too extreme nor too timid" in summary(
         _with(binary, calibration_slope=MetricValue(0.8, 0.4, 1.2))
@@ -101,7 +109,7 @@ def test_limits_follow_from_the_content(binary: ReportContent) -> None:
     assert "There is no test split" in text
     assert "fewer than 100 images with or without Pneumonia" in text
     assert "A note." in text
-    assert "7 labels of these images are not known" in text
+    assert "neither as right nor as wrong: 7 label values" in text
     assert "not broken down by group" in text
     assert "was not recorded; assume one" in text
 

@@ -22,8 +22,9 @@ def test_text_has_enough_contrast(name: str, paper: str, dark: bool) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_lines_stand_out_from_the_band_they_lie_on(dark: bool) -> None:
-    assert contrast(PALETTE["model"][dark], PALETTE["band"][dark]) >= 3
+@pytest.mark.parametrize("line", ["model", "second", "good", "reference"])
+def test_lines_stand_out_from_the_paper(line: str, dark: bool) -> None:
+    assert contrast(PALETTE[line][dark], PALETTE["paper"][dark]) >= 3
 
 
 def test_the_style_sheet_uses_colours_that_exist_and_all_of_them() -> None:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: axes, lines, bands, dots and interval plots that read in light, in dark and in grey print.
+"""Charts as inline SVG: axes, lines, dots and intervals that read in light, in dark and in grey print.
 
 Colours come from the page's style sheet through classes; every line also has a dash pattern of its own, so that no
 meaning rests on colour alone (WCAG 2.2, 1.4.1). The plot area is an inner `svg`, which clips without needing an id.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -54,12 +54,11 @@ class Line:
         x: horizontal coordinates.
         y: vertical coordinates.
         style: colour and dash pattern.
-        low: lower edge of a band around it.
-        high: upper edge of the band.
+        low: lower end of an interval at each point.
+        high: upper end of the interval.
         dots: also mark each point, its size by `weights`.
         joined: draw the line itself.
         weights: size of each dot, relative to the largest.
-        whiskers: draw the band as a bar at each point.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Line:
     dots: bool = False
     joined: bool = True
     weights: Values | None = None
-    whiskers: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Chart:
     title: str
     x: Axis
     y: Axis
-    lines: tuple[Line, ...] = field(default=())
+    lines: tuple[Line, ...] = ()
     size: tuple[int, int] = (320, 280)
 
     def svg(self) -> Markup:
@@ -111,18 +109,18 @@ class Chart:
         bottom = 38.0 if self.x.label else 20.0
         top, right = 8.0, 10.0
         plot = _Plot(left, top, width - left - right, height - top - bottom, self.x, self.y)
-        parts = [
-            plot.frame(ticks),
-            Markup('<svg x="{:.1f}" y="{:.1f}" ').format(left - _BLEED, top - _BLEED),
-        ]
-        parts.append(
-            Markup('width="{0:.1f}" height="{1:.1f}" viewBox="{2:g} {2:g} {0:.1f} {1:.1f}">').format(
-                plot.width + 2 * _BLEED, plot.height + 2 * _BLEED, -_BLEED
-            )
+        inner = Markup(
+            '<svg x="{:.1f}" y="{:.1f}" width="{w:.1f}" height="{h:.1f}" '
+            'viewBox="{b:g} {b:g} {w:.1f} {h:.1f}">{lines}</svg>'
+        ).format(
+            left - _BLEED,
+            top - _BLEED,
+            w=plot.width + 2 * _BLEED,
+            h=plot.height + 2 * _BLEED,
+            b=-_BLEED,
+            lines=Markup("").join(plot.line(line) for line in self.lines),
         )
-        parts += [plot.line(line) for line in self.lines]
-        parts.append(Markup("</svg>"))
-        return _document(self.title, width, height, parts)
+        return _document(self.title, width, height, [plot.frame(ticks), inner])
 
 
 def legend(lines: Sequence[Line]) -> Markup:
@@ -151,7 +149,7 @@ def interval_plot(title: str, rows: Sequence[Interval], axis: Axis, *, width: in
     step, top, left, right = 24.0, 6.0, min(190.0, 12 + 6.6 * max(len(r.label) for r in rows)), 118.0
     height = top + step * len(rows) + 38
     plot = _Plot(left, top, width - left - right, step * len(rows), axis, Axis("", 0, len(rows)))
-    parts = [plot.vertical_axis_free(5)]
+    parts = [plot.horizontal_frame(5)]
     for number, row in enumerate(rows):
         y = top + step * (number + 0.5)
         parts.append(_text(left - 10, y + 4, _shortened(row.label, left), "end", "name"))
@@ -223,7 +221,7 @@ class _Plot:
             text.append(turned.format(place, self.y.label))
         return Markup('<path class="grid" d="{}"/>').format("".join(grid)) + Markup("").join(text)
 
-    def vertical_axis_free(self, ticks: int) -> Markup:
+    def horizontal_frame(self, ticks: int) -> Markup:
         """Grid and numbers of the horizontal axis only."""
         bottom = self.top + self.height
         places = [(value, self.px(value)) for value in self.x.marks(ticks)]
@@ -233,12 +231,11 @@ class _Plot:
         return Markup('<path class="grid" d="{}"/>').format(grid) + Markup("").join(text)
 
     def line(self, line: Line) -> Markup:
-        """Band, line and dots."""
+        """Intervals, line and dots."""
         parts: list[Markup] = []
         u, v = self._u(line.x), self._v(line.y)
         if line.low is not None and line.high is not None:
-            low, high = self._v(line.low), self._v(line.high)
-            parts.append(_whiskers(u, low, high, line.style) if line.whiskers else _band(u, low, high))
+            parts.append(_whiskers(u, self._v(line.low), self._v(line.high), line.style))
         if line.joined:
             parts.append(Markup('<path class="line {}" d="{}"/>').format(line.style, path(u, v)))
         if line.dots:
@@ -270,14 +267,6 @@ def path(u: Values, v: Values) -> str:
             commands.append(pen + place)
         pen, last = "L", place
     return "".join(commands)
-
-
-def _band(u: Values, low: Values, high: Values) -> Markup:
-    keep = np.isfinite(low) & np.isfinite(high) & np.isfinite(u)
-    if keep.sum() < 2:
-        return Markup("")
-    around = path(np.concatenate([u[keep], u[keep][::-1]]), np.concatenate([low[keep], high[keep][::-1]]))
-    return Markup('<path class="band" d="{}Z"/>').format(around)
 
 
 def _whiskers(u: Values, low: Values, high: Values, style: Style) -> Markup:

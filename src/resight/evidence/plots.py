@@ -88,7 +88,6 @@ def reliability_charts(evaluation: Evaluation) -> Group:
             weights=np.asarray(bins.count, dtype=np.float64),
             dots=True,
             joined=False,
-            whiskers=True,
         )
         perfect = Line("Perfectly calibrated", _ENDS, _ENDS, "reference")
         return (perfect, observed), Axis("Stated probability"), Axis("Observed share of positives")

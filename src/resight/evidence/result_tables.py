@@ -135,7 +135,7 @@ def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], c
                 cells.append(cell(_of(evaluation.baselines, baseline, result.label).get(name)))
         rows.append(Row(tuple(cells)))
     if evaluation.macro:
-        mean: list[str | Markup] = [f"Mean of {evaluation.estimable} labels", _NONE]
+        mean: list[str | Markup] = ["Mean where estimable", _NONE]
         for name in names:
             mean.append(cell(evaluation.macro[name], digits=_digits(name)) if name in evaluation.macro else _NONE)
             mean += [_NONE] if beside.get(name) else []

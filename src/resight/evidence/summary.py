@@ -126,7 +126,7 @@ def limits(content: ReportContent) -> list[str]:
     masked = sum(result.counts.masked for result in evaluation.labels)
     if masked:
         found.append(
-            f"{plural(masked, 'label')} of these images are not known and are not counted, neither right nor wrong."
+            f"Not known, and counted neither as right nor as wrong: {plural(masked, 'label value')} of these images."
         )
     if content.excluded:
         found.append(
@@ -175,7 +175,7 @@ def _main_sentence(evaluation: Evaluation, who: str) -> str:
         return f"On {who}, the {name} is {in_words(value)}."
     around = interval(value, 2)
     figure = number(value.value, 2) + (f", {evaluation.confidence:.0%} interval {around}" if around else "")
-    pairs = f"in {round(100 * value.value)} of 100 such pairs"
+    pairs = f"in {_rounded(value.value)} of 100 such pairs"
     if len(evaluation.labels) == 1:
         label = evaluation.labels[0].label
         what = f"the model ranks an image with {label} above one without it {pairs} (AUROC {figure})"
@@ -249,5 +249,13 @@ def _figure(name: str, value: MetricValue, beside: str = "") -> KeyFigure:
 
 
 def _of_100(value: MetricValue) -> str:
-    text = f"{round(100 * value.value)}"
+    text = _rounded(value.value)
     return text if math.isnan(value.low) else f"{text} ({round(100 * value.low)} to {round(100 * value.high)})"
+
+
+def _rounded(share: float) -> str:
+    """Hundredths as a whole number, but never all or none where it is not all or none."""
+    count = round(100 * share)
+    if count == 100 and share < 1:
+        return "more than 99"
+    return "fewer than 1" if count == 0 and share > 0 else str(count)

@@ -9,7 +9,6 @@ PALETTE: dict[str, tuple[str, str]] = {
     "muted": ("#56606a", "#a3adb8"),
     "rule": ("#d9dcd8", "#313a44"),
     "model": ("#1a5f8a", "#7cc0ea"),
-    "band": ("#cfe0ec", "#213f54"),
     "reference": ("#6b6f75", "#98a1ab"),
     "second": ("#a44a12", "#f0a46b"),
     "good": ("#1f6b43", "#74cf9d"),
