@@ -171,6 +171,14 @@ def test_intervals_stand_beside_the_numbers(binary: ReportContent) -> None:
     assert cells in page
 
 
+def test_the_mean_row_leaves_out_what_would_cancel(three: ReportContent) -> None:
+    page = render_report(three)
+    row = re.search(r"Mean where estimable</th>.*?</tr>", page[page.index("Quality of probabilities") :])
+    assert row is not None
+    assert row[0].endswith('<td class="number">–</td><td class="number">–</td></tr>')
+    assert f"{three.evaluation.macro['ece'].value:.3f}" in row[0]
+
+
 def test_baselines_stand_beside_results(binary: ReportContent, three: ReportContent) -> None:
     metadata = next(b for b in binary.evaluation.baselines if b.name == "metadata").metrics["auroc"]
     page = render_report(binary)

@@ -16,6 +16,8 @@ _RANKING = ("auroc", "auprc", "partial_auroc")
 _PROBABILITY = ("brier", "log_loss", "ece", "debiased_rms_error", "calibration_slope", "calibration_intercept")
 _DETAILS = {"partial_auroc", "log_loss", "debiased_rms_error"}
 """Shown for a single label only: a table of many labels would not fit the page."""
+_NO_MEAN = {"calibration_slope", "calibration_intercept"}
+"""Too high for one label and too low for another would cancel out."""
 _DECISION = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 _NONE = "–"
 """Stands where a metric has no meaning, so that no cell is empty."""
@@ -137,7 +139,8 @@ def _metric_tables(caption: str, evaluation: Evaluation, names: Sequence[str], c
     if evaluation.macro:
         mean: list[str | Markup] = ["Mean where estimable", _NONE]
         for name in names:
-            mean.append(cell(evaluation.macro[name], digits=_digits(name)) if name in evaluation.macro else _NONE)
+            shown = name in evaluation.macro and name not in _NO_MEAN
+            mean.append(cell(evaluation.macro[name], digits=_digits(name)) if shown else _NONE)
             mean += [_NONE] if beside.get(name) else []
         rows.append(Row(tuple(mean), "overall"))
     return [Table(caption, tuple(head), tuple(rows), _baseline_note(evaluation.baselines, set(beside.values())))]
