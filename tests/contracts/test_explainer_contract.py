@@ -66,6 +66,13 @@ def test_same_maps_again_without_grad_from_floats_and_with_frozen_weights(explai
     torch.testing.assert_close(explainer.explain(frozen, images), maps)
 
 
+def test_works_inside_a_service_that_runs_in_inference_mode(explainer, case):
+    classifier, images = case
+    with torch.inference_mode():
+        inside = explainer.explain(classifier, images.float() * 1.0)
+    torch.testing.assert_close(inside, explainer.explain(classifier, images))
+
+
 def test_a_map_does_not_depend_on_the_rest_of_the_batch(explainer, case):
     classifier, images = case
     both = explainer.explain(classifier, images)

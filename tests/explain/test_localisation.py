@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resight.errors import DataError
 from resight.explain import box_mask, centre_map, localise
 
 SPACE = (224, 224)
@@ -67,10 +68,17 @@ def test_a_map_without_evidence_is_a_miss_and_an_image_without_reference_does_no
     assert scores.iou.n == 2
     assert scores.iou.low == 0.0
     assert scores.iou.high == 1.0
+    one_patient = localise(maps, np.stack([REFERENCE, REFERENCE]), patients=["P", "P"])
+    assert (one_patient.iou.value, one_patient.iou.low, one_patient.iou.high) == (0.5, 0.5, 0.5)
     none = localise(maps, np.zeros_like(maps, dtype=bool))
     assert math.isnan(none.pointing.value)
     assert none.pointing.undefined_because == "no reference"
     assert none.pointing.n == 0
+
+
+def test_another_grid_is_refused():
+    with pytest.raises(DataError, match="expected the same grid"):
+        localise(np.zeros((1, 4, 4)), np.zeros((1, 4, 5), bool))
 
 
 def test_volumes():

@@ -32,6 +32,12 @@ def test_never_the_same_patient(seed, count):
         assert [n.distance for n in found] == sorted(n.distance for n in found)
 
 
+def test_a_patient_number_is_the_same_patient_as_its_text():
+    cases = NearestCases.fit(np.eye(2), [0, 1], [17, 18])
+    (found,) = cases.query(np.array([[1.0, 0.1]]), [17])
+    assert [n.patient for n in found] == ["18"]
+
+
 def test_written_and_read_again(tmp_path):
     _cases().save(tmp_path / "cases.safetensors")
     again = NearestCases.load(tmp_path / "cases.safetensors")

@@ -106,3 +106,5 @@ def test_highest_logit_is_explained_by_default_and_nothing_is_an_error(small_cla
     )
     with pytest.raises(DataError, match="no image and label is chosen"):
         judge(explainer, classifier, images, chosen=~torch.ones(3, 3, dtype=torch.bool))
+    with pytest.raises(DataError, match=r"references \(3, 1, 24, 24\); expected \(3, 3, 24, 24\)"):
+        judge(explainer, classifier, images, references=np.ones((3, 1, 24, 24), bool))

@@ -21,7 +21,7 @@ _LINEAR = {2: "bilinear", 3: "trilinear"}
 class StageOptions(Options):
     """Which feature map is read."""
 
-    stage: int = Field(-1, description="stage of the backbone: 0 the finest, -1 the last")
+    stage: int = Field(default=-1, description="stage of the backbone: 0 the finest, -1 the last")
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ class Explainer(ABC):
 
     def predict_and_explain(self, classifier: Classifier, images: Images) -> Explanation:
         """Logits and evidence together, cheaper than one after the other. Arguments and errors as `explain`."""
-        with evaluating(classifier):
-            logits, maps = self._explain(classifier, images.detach().to(classifier.mean))
+        with torch.inference_mode(mode=False), evaluating(classifier):  # a service's inference mode forbids gradients
+            images = images.clone() if images.is_inference() else images.detach()
+            logits, maps = self._explain(classifier, images.to(classifier.mean))
         return Explanation(logits.detach(), maps.detach())
 
     def completeness_error(self, classifier: Classifier, images: Images, maps: Maps) -> Float[Tensor, "B L"] | None:

@@ -126,7 +126,7 @@ def road(
     with evaluating(classifier):
         for image, label in chosen.nonzero().tolist():
             ranks, pixels = _ranks(maps[image, label]).cpu().numpy(), images[image].double().cpu().numpy()
-            counts = [round(share * ranks.size) for share in shares]
+            counts = [min(max(round(share * ranks.size), 1), ranks.size - 1) for share in shares]
             removed = [*(ranks >= ranks.size - n for n in counts), *(ranks < n for n in counts)]
             stack = np.stack([_interpolated(pixels, region, 255 * noise, rng) for region in removed])
             logits = logits_in_parts(classifier, torch.from_numpy(stack).to(images), len(stack))
@@ -158,7 +158,7 @@ def infidelity(
     images = images.to(classifier.mean)
     with evaluating(classifier):
         before = logits_in_parts(classifier, images, len(images))
-        after = torch.stack([logits_in_parts(classifier, images - p, len(images)) for p in perturbations])
+        after = torch.stack([logits_in_parts(classifier, images - p, len(images)) for p in perturbations.to(images)])
     expected = torch.einsum("rbp,blp->rbl", perturbations.flatten(2).to(maps), maps.flatten(2))
     change = before - after
     if normalise:
@@ -214,7 +214,7 @@ def _interpolated(
     scale = diags_array(1 / degree)
     result = pixels.copy()
     for channel, right in zip(result, known.T, strict=True):
-        # A thousandth of the right side's norm is far below one grey level; start from the mean of what is left.
+        # A residual of 1e-4 of the right side is far below one grey level.
         start = np.full(count, channel[~removed].mean())
         channel[removed] = cg(matrix, right, x0=start, rtol=1e-4, M=scale)[0] + noise * rng.standard_normal(count)
     return result

@@ -73,10 +73,10 @@ def onto_image_grid(
 
 
 def _original_space(image: Image) -> tuple[int, ...]:
-    """Shape of the original; the stored height and width may be those before the turn by EXIF."""
+    """Shape of the original where a JPEG was decoded smaller; stored are the sides before the turn by EXIF."""
     space = image.pixels.shape[1:]
-    if len(space) != 2 or not {"height", "width"} <= image.attributes.keys():
+    stored = int(image.attributes.get("height", 0)), int(image.attributes.get("width", 0))
+    if len(space) != 2 or max(stored) < 2 * max(space):
         return space
-    stored = int(image.attributes["height"]), int(image.attributes["width"])
     turned = (stored[0] < stored[1]) != (space[0] < space[1])
     return stored[::-1] if turned else stored

@@ -18,8 +18,8 @@ from resight.settings import Options
 class IntegratedGradientsOptions(Options):
     """Integrated gradients: every pixel, sums to the logit's change."""
 
-    steps: int = Field(32, gt=0, description="points on the way, at Gauss-Legendre nodes")
-    baseline: Literal["mean", "image", "black"] = Field("mean", description="the image without evidence")
+    steps: int = Field(default=32, gt=0, description="points on the way, at Gauss-Legendre nodes")
+    baseline: Literal["mean", "image", "black"] = Field(default="mean", description="the image without evidence")
 
 
 @EXPLAINERS.register("integrated_gradients", IntegratedGradientsOptions)

@@ -6,12 +6,16 @@ Wang et al., CVPR 2017; energy inside, Wang et al., CVPR Workshops 2020 (Score-C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from scipy import ndimage
+from scipy.sparse import csr_array
 
+from resight.errors import DataError
+from resight.evaluation import Statistic, bootstrap, patient_index, with_percentiles
 from resight.types import MetricValue
 
 Map = Float[np.ndarray, "*space"]
@@ -39,10 +43,14 @@ class LocalisationScores:
     energy: MetricValue
 
 
+_MEASURES = tuple(field.name for field in fields(LocalisationScores))
+
+
 def localise(
     maps: Float[np.ndarray, "N *space"],
     references: Bool[np.ndarray, "N *space"],
     *,
+    patients: Sequence[str] | None = None,
     threshold: float = 0.5,
     tolerance_px: float | None = None,
     seed: int = 0,
@@ -50,28 +58,37 @@ def localise(
     """Score maps against references on the same grid.
 
     Args:
-        maps: one map for each image and label that is asked about.
+        maps: one map for each image and label that is asked about, finite.
         references: where the finding is.
+        patients: patient of each map; each map its own patient when not given.
         threshold: share of a map's maximum from which a pixel belongs to the region.
         tolerance_px: of the pointing game; 15 pixels at a shortest side of 224 when not given.
-        seed: of the bootstrap over maps that gives the intervals.
+        seed: of the bootstrap by patient that gives the intervals.
 
     Returns:
         The means. A map without positive evidence has no region and no energy and is counted as a miss; an empty or
         missing reference is left out of `n`.
+
+    Raises:
+        DataError: maps and references differ in shape.
     """
+    if maps.shape != references.shape:
+        found = f"maps {maps.shape}, references {references.shape}"
+        raise DataError(found, where="localisation", expected="the same grid")
     tolerance = _TOLERANCE_PX * min(maps.shape[1:]) / _TOLERANCE_AT_PX if tolerance_px is None else tolerance_px
+    asked = references.any(axis=tuple(range(1, references.ndim)))
+    if not asked.any():
+        return LocalisationScores(*[MetricValue.undefined("no reference")] * len(_MEASURES))
     rows = [
         (
             _pointing(evidence, reference, tolerance),
             *_overlap(evidence, reference, threshold),
             _energy(evidence, reference),
         )
-        for evidence, reference in zip(maps, references, strict=True)
-        if reference.any()
+        for evidence, reference in zip(maps[asked], references[asked], strict=True)
     ]
-    columns = np.asarray(rows, dtype=np.float64).reshape(len(rows), 4).T
-    return LocalisationScores(*(_mean(values, np.random.default_rng(seed)) for values in columns))
+    owners = np.arange(len(maps)) if patients is None else np.asarray(patients)
+    return LocalisationScores(**_means(np.asarray(rows, dtype=np.float64), owners[asked], seed))
 
 
 def centre_map(space: tuple[int, ...]) -> Map:
@@ -119,9 +136,12 @@ def _energy(evidence: Map, reference: Region) -> float:
     return float(positive[reference].sum(dtype=np.float64) / total) if total > 0 else 0.0
 
 
-def _mean(values: Float[np.ndarray, " N"], rng: np.random.Generator) -> MetricValue:
-    if not len(values):
-        return MetricValue.undefined("no reference")
-    draws = rng.integers(len(values), size=(1000, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-    return MetricValue(float(values.mean()), float(low), float(high), len(values))
+def _means(rows: Float[np.ndarray, "N K"], patients: Shaped[np.ndarray, " N"], seed: int) -> dict[str, MetricValue]:
+    index, count = patient_index(patients)
+    sums = csr_array(np.vstack([rows.T, np.ones(len(rows))]))
+    statistic = Statistic(sums, lambda s: {name: s[i] / s[-1] for i, name in enumerate(_MEASURES)})
+    (replicates,) = bootstrap([statistic.by_patient(index, count)], count, replicates=1000, seed=seed)
+    return {
+        name: with_percentiles(MetricValue(value, n=len(rows)), replicates[name], 0.95)
+        for name, value in statistic.estimate().items()
+    }

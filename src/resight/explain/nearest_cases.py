@@ -92,7 +92,7 @@ class NearestCases:
         distances = 1 - _unit(features) @ self._features.T
         results = []
         for row, patient in zip(distances, patients, strict=True):
-            allowed = np.flatnonzero(known != patient)
+            allowed = np.flatnonzero(known != (None if patient is None else str(patient)))
             order = allowed[np.argsort(row[allowed], kind="stable")[:count]]
             results.append([Neighbour(self._images[i], self._patients[i], float(row[i])) for i in order])
         return results

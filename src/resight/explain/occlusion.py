@@ -17,10 +17,10 @@ from resight.settings import Options
 class OcclusionOptions(Options):
     """Occlusion: no gradients, one forward pass a window."""
 
-    window: float = Field(0.15, gt=0, le=1, description="side of the window as a share of the image's side")
-    stride: float = Field(0.5, gt=0, le=1, description="step of the window as a share of the window")
-    fill: Literal["mean", "image", "black"] = Field("image", description="what stands in the window")
-    batch: int = Field(64, gt=0, description="images in one forward pass")
+    window: float = Field(default=0.15, gt=0, le=1, description="side of the window as a share of the image's side")
+    stride: float = Field(default=0.5, gt=0, le=1, description="step of the window as a share of the window")
+    fill: Literal["mean", "image", "black"] = Field(default="image", description="what stands in the window")
+    batch: int = Field(default=64, gt=0, description="images in one forward pass")
 
 
 @EXPLAINERS.register("occlusion", OcclusionOptions)

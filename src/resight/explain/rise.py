@@ -18,12 +18,12 @@ from resight.settings import Options
 class RISEOptions(Options):
     """RISE: no gradients, thousands of forward passes."""
 
-    masks: int = Field(1000, gt=1, description="random masks")
-    cells: int = Field(7, gt=0, description="cells of a mask along each side")
-    keep: float = Field(0.5, gt=0, lt=1, description="probability that a cell is shown")
-    fill: Literal["mean", "image", "black"] = Field("mean", description="what stands where the mask hides")
-    batch: int = Field(64, gt=0, description="images in one forward pass")
-    seed: int = Field(0, description="seed of the masks")
+    masks: int = Field(default=1000, gt=1, description="random masks")
+    cells: int = Field(default=7, gt=0, description="cells of a mask along each side")
+    keep: float = Field(default=0.5, gt=0, lt=1, description="probability that a cell is shown")
+    fill: Literal["mean", "image", "black"] = Field(default="mean", description="what stands where the mask hides")
+    batch: int = Field(default=64, gt=0, description="images in one forward pass")
+    seed: int = Field(default=0, description="seed of the masks")
 
 
 @EXPLAINERS.register("rise", RISEOptions)

@@ -39,8 +39,8 @@ class Cascade:
 def randomised(classifier: Classifier, *, share: float = 1.0, seed: int = 0) -> Classifier:
     """A copy whose last layers have random weights.
 
-    Weights are drawn from a normal distribution of mean 0 and the layer's own spread; scales and shifts, which have one
-    dimension, are shuffled. Both keep activations in their usual range, so that it is knowledge that is destroyed.
+    Weights are drawn from a normal distribution of mean 0 and the layer's own spread; scales and shifts, which have at
+    most one dimension, are shuffled. Both keep activations in their usual range: what is destroyed is knowledge.
 
     Args:
         classifier: the trained model; stays as it is.
@@ -105,7 +105,9 @@ def max_sensitivity(
     original = explainer.explain(classifier, images).flatten(2)
     size = original.norm(dim=2)
     size = torch.where(size > 0, size, torch.ones_like(size))
-    changes = [(explainer.explain(classifier, images + n).flatten(2) - original).norm(dim=2) / size for n in noise]
+    changes = [
+        (explainer.explain(classifier, images + n).flatten(2) - original).norm(dim=2) / size for n in noise.to(images)
+    ]
     return torch.stack(changes).amax(dim=0)
 
 
@@ -123,7 +125,8 @@ def _randomise(parameter: nn.Parameter, generator: torch.Generator) -> None:
         drawn = torch.randn(parameter.shape, generator=generator)
         parameter.copy_(drawn * parameter.std(correction=0).cpu())
     else:
-        parameter.copy_(parameter[torch.randperm(len(parameter), generator=generator).to(parameter.device)])
+        order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
 def _rows(maps: Maps, chosen: Bool[Tensor, "B L"]) -> Float[np.ndarray, "P *space"]:

@@ -15,9 +15,9 @@ from resight.settings import Options
 class SmoothGradOptions(Options):
     """SmoothGrad: gradient averaged over noisy copies."""
 
-    samples: int = Field(16, gt=0, description="noisy copies of each image")
-    noise: float = Field(0.15, ge=0, description="standard deviation as a share of the image's range of values")
-    seed: int = Field(0, description="seed of the noise")
+    samples: int = Field(default=16, gt=0, description="noisy copies of each image")
+    noise: float = Field(default=0.15, ge=0, description="standard deviation as a share of the image's range of values")
+    seed: int = Field(default=0, description="seed of the noise")
 
 
 @EXPLAINERS.register("smoothgrad", SmoothGradOptions)

@@ -77,11 +77,14 @@ def judge(
         options: the limits.
 
     Raises:
-        DataError: no image and label is chosen.
+        DataError: no image and label is chosen, or references do not fit the maps.
     """
     options = options or TrustOptions()
     explanation = explainer.predict_and_explain(classifier, images)
     maps = explanation.maps
+    if references is not None and references.shape != maps.shape:
+        found = f"references {references.shape}"
+        raise DataError(found, where="explanations", expected=f"{tuple(maps.shape)}, as the maps")
     if chosen is None:
         chosen = _default_pairs(explanation.logits, references)
     if not chosen.any():
