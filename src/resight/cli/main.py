@@ -19,6 +19,7 @@ _VERBS = {
     "compare": "Test two predictions tables of the same images against each other.",
     "predict": "Apply a bundle to images and write the predictions table.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
+    "reproduce": "Run a cited study and put the published figures beside ours.",
     "demo": "Learn planted findings on phantom images, offline, and write a report.",
 }
 _DATA_VERBS = {

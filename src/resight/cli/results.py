@@ -11,7 +11,7 @@ from resight.types import MetricValue
 if TYPE_CHECKING:
     from resight.evaluation import Evaluation
 
-_SHOWN = ("auroc", "auprc", "sensitivity", "specificity", "ppv", "brier", "ece")
+_SHOWN = ("auroc", "auprc", "sensitivity", "specificity", "brier", "ece")
 _BASELINE_METRICS = ("auroc", "accuracy", "balanced_accuracy")
 
 
@@ -31,6 +31,7 @@ def show_evaluation(evaluation: Evaluation, title: str) -> None:
     baselines = [
         [baseline.name, baseline.label or "all", *_cells(baseline.metrics, _BASELINE_METRICS)]
         for baseline in evaluation.baselines
+        if any(name in baseline.metrics for name in _BASELINE_METRICS)
     ]
     if baselines:
         result_table(("without any image", "label", *_BASELINE_METRICS), baselines)

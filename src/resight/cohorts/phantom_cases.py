@@ -47,54 +47,59 @@ class Shortcut(Options):
 
     label: Finding = Field(description="the finding it goes along with")
     strength: Share = Field(
-        0.9, description="how much likelier it is with the label than without: 0 unrelated, 1 always"
+        default=0.9, description="how much likelier it is with the label than without: 0 unrelated, 1 always"
     )
-    test_strength: float | None = Field(None, ge=-1, le=1, description="the same in the test split, when different")
+    test_strength: float | None = Field(
+        default=None, ge=-1, le=1, description="the same in the test split, when different"
+    )
 
 
 class GroupBias(Options):
     """One group whose findings are fainter, rarer, or missing from its labels."""
 
-    attribute: Literal["sex", "view", "site"] = Field("sex", description="what tells the groups apart")
-    value: str = Field("F", description="the disadvantaged group")
-    visibility: Share = Field(1.0, description="factor on the contrast of this group's findings")
-    underdiagnosis: Share = Field(0.0, description="share of this group's findings that its labels leave out")
-    prevalence: float = Field(1.0, ge=0, description="factor on how often this group has findings")
+    attribute: Literal["sex", "view", "site"] = Field(default="sex", description="what tells the groups apart")
+    value: str = Field(default="F", description="the disadvantaged group")
+    visibility: Share = Field(default=1.0, description="factor on the contrast of this group's findings")
+    underdiagnosis: Share = Field(default=0.0, description="share of this group's findings that its labels leave out")
+    prevalence: float = Field(default=1.0, ge=0, description="factor on how often this group has findings")
 
 
 class BrokenScanner(Options):
     """A site whose scanner turns, inverts or slowly overexposes its images."""
 
-    site: str = Field("A", description="which site")
-    fault: Literal["rotated", "inverted", "drift"] = Field("rotated", description="what is wrong with it")
-    share: Share = Field(1.0, description="share of the site's images")
+    site: str = Field(default="A", description="which site")
+    fault: Literal["rotated", "inverted", "drift"] = Field(default="rotated", description="what is wrong with it")
+    share: Share = Field(default=1.0, description="share of the site's images")
 
 
 class PhantomOptions(Options):
     """Drawn chest X-rays with known findings."""
 
-    images: int = Field(1000, gt=0, description="how many images")
-    size_px: int = Field(128, ge=32, le=2048, description="height and width")
-    seed: int = Field(0, ge=0, description="another seed, another cohort")
-    findings: tuple[Finding, ...] = Field(FINDINGS, min_length=1, description="the labels, in order")
+    images: int = Field(default=1000, gt=0, description="how many images")
+    size_px: int = Field(default=128, ge=32, le=2048, description="height and width")
+    seed: int = Field(default=0, ge=0, description="another seed, another cohort")
+    findings: tuple[Finding, ...] = Field(default=FINDINGS, min_length=1, description="the labels, in order")
     task: Literal["multilabel", "multiclass"] = Field(
-        "multilabel", description="any number of findings, or exactly one class of `No Finding` and the findings"
+        default="multilabel",
+        description="any number of findings, or exactly one class of `No Finding` and the findings",
     )
-    prevalence: Share | Literal["chestxray14"] = Field(0.15, description="share of images with each finding")
-    images_per_patient: int = Field(3, gt=0, description="on average; between 1 and twice as many less one")
-    portable: Share = Field(0.35, description="share of AP exposures")
-    sites: int = Field(3, gt=0, le=26, description="number of hospitals, named A, B, ...")
-    splits: tuple[Share, Share, Share] = Field((0.7, 0.1, 0.2), description="train, validation, test, by patient")
-    difficulty: Share = Field(0.3, description="0 plain, 1 barely above the noise")
-    label_noise: Share = Field(0.0, description="share of labels that are flipped")
-    shortcut: Shortcut | None = Field(None, description="plant a marker that goes along with a label")
-    bias: GroupBias | None = Field(None, description="plant a disadvantage of one group")
-    broken: BrokenScanner | None = Field(None, description="plant a broken scanner")
-    patient_leak: Share = Field(0.0, description="share of patients whose images are spread over the splits")
+    prevalence: Share | Literal["chestxray14"] = Field(default=0.15, description="share of images with each finding")
+    images_per_patient: int = Field(default=3, gt=0, description="on average; between 1 and twice as many less one")
+    portable: Share = Field(default=0.35, description="share of AP exposures")
+    sites: int = Field(default=3, gt=0, le=26, description="number of hospitals, named A, B, ...")
+    splits: tuple[Share, Share, Share] = Field(
+        default=(0.7, 0.1, 0.2), description="train, validation, test, by patient"
+    )
+    difficulty: Share = Field(default=0.3, description="0 plain, 1 barely above the noise")
+    label_noise: Share = Field(default=0.0, description="share of labels that are flipped")
+    shortcut: Shortcut | None = Field(default=None, description="plant a marker that goes along with a label")
+    bias: GroupBias | None = Field(default=None, description="plant a disadvantage of one group")
+    broken: BrokenScanner | None = Field(default=None, description="plant a broken scanner")
+    patient_leak: Share = Field(default=0.0, description="share of patients whose images are spread over the splits")
     duplicate_leak: Share = Field(
-        0.0, description="share of validation and test images that are training images of another patient id"
+        default=0.0, description="share of validation and test images that are training images of another patient id"
     )
-    masks: bool = Field(False, description="write where each finding is")
+    masks: bool = Field(default=False, description="write where each finding is")
 
     @model_validator(mode="after")
     def _consistent(self) -> PhantomOptions:

@@ -45,7 +45,7 @@ class _Claim(Options):
     id: str
     statement: str = Field(description="what is claimed, in our own words")
     source: str = Field(description="where it is claimed, and of whom")
-    note: str = Field("", description="what else is known, with its source; a full sentence")
+    note: str = Field(default="", description="what else is known, with its source; a full sentence")
 
 
 class RatesClaim(_Claim):
@@ -55,10 +55,10 @@ class RatesClaim(_Claim):
     positives: int = Field(gt=0)
     negatives: int = Field(gt=0)
     rates: dict[RateName, Printed] = Field(min_length=1, description="rate -> as printed")
-    auroc: Printed | None = Field(None, description="as printed")
+    auroc: Printed | None = Field(default=None, description="as printed")
     rounding: Rounding = "nearest"
-    averaged_over_folds: int = Field(1, gt=0, description="folds the rates are means over; 1: the whole set")
-    repeats: int = Field(1, gt=0, description="rounds the rates are means over")
+    averaged_over_folds: int = Field(default=1, gt=0, description="folds the rates are means over; 1: the whole set")
+    repeats: int = Field(default=1, gt=0, description="rounds the rates are means over")
 
     def check(self) -> Finding:
         """Look for a confusion matrix that gives all the rates."""

@@ -39,6 +39,7 @@ def report_content(
         title=settings.name,
         evaluation=judged.evaluation,
         evaluated_on=judged.evaluated_on,
+        operating_points=judged.operating_points,
         intended_use=settings.intended_use,
         assessed=prepared.assessed,
         splits=tuple(split_summary(cohort.part(split), split) for split in SPLITS if prepared.in_split(split).any()),
@@ -139,7 +140,7 @@ def _example(
     picture = image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
     return Example(
         image=np.ascontiguousarray(picture),
-        overlay=overlay(image, evidence),
+        overlay=np.ascontiguousarray(np.moveaxis(overlay(image, evidence), 0, -1)),
         name=name,
         label=label,
         probability=float(row["probability"]),
@@ -147,6 +148,7 @@ def _example(
         target=target,
         outcome=f"{'true' if decision == target else 'false'} {'positive' if decision else 'negative'}",  # type: ignore[arg-type]
         operating_point=f"{point.name}, {point.threshold:.3f}",
+        threshold=point.threshold,
     )
 
 

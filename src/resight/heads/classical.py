@@ -26,41 +26,45 @@ ClassWeight = Literal["balanced"] | None
 class LinearSVMOptions(Options):
     """Linear support vector machine."""
 
-    C: float = Field(0.01, gt=0, description="inverse strength of the L2 penalty; small suits hundreds of features")
-    class_weight: ClassWeight = Field(None, description="balanced: every class counts the same")
-    calibration_folds: int = Field(5, ge=2, description="folds the probabilities are calibrated on")
+    C: float = Field(
+        default=0.01, gt=0, description="inverse strength of the L2 penalty; small suits hundreds of features"
+    )
+    class_weight: ClassWeight = Field(default=None, description="balanced: every class counts the same")
+    calibration_folds: int = Field(default=5, ge=2, description="folds the probabilities are calibrated on")
 
 
 class RBFSVMOptions(Options):
     """Support vector machine with a Gaussian kernel."""
 
-    C: float = Field(1.0, gt=0, description="inverse strength of the penalty")
-    gamma: float | Literal["scale"] = Field("scale", description="width factor; scale: 1 / (features * variance)")
-    class_weight: ClassWeight = Field(None, description="balanced: every class counts the same")
-    calibration_folds: int = Field(5, ge=2, description="folds the probabilities are calibrated on")
+    C: float = Field(default=1.0, gt=0, description="inverse strength of the penalty")
+    gamma: float | Literal["scale"] = Field(
+        default="scale", description="width factor; scale: 1 / (features * variance)"
+    )
+    class_weight: ClassWeight = Field(default=None, description="balanced: every class counts the same")
+    calibration_folds: int = Field(default=5, ge=2, description="folds the probabilities are calibrated on")
 
 
 class RandomForestOptions(Options):
     """Random forest."""
 
-    trees: int = Field(500, gt=0, description="number of trees")
-    min_samples_leaf: int = Field(1, gt=0, description="samples a leaf holds at least")
-    class_weight: ClassWeight = Field(None, description="balanced: every class counts the same")
+    trees: int = Field(default=500, gt=0, description="number of trees")
+    min_samples_leaf: int = Field(default=1, gt=0, description="samples a leaf holds at least")
+    class_weight: ClassWeight = Field(default=None, description="balanced: every class counts the same")
 
 
 class NearestNeighboursOptions(Options):
     """Nearest neighbours in standardised feature space."""
 
-    neighbours: int = Field(5, gt=0, description="neighbours that vote")
-    weights: Literal["uniform", "distance"] = Field("distance", description="how votes are weighted")
+    neighbours: int = Field(default=5, gt=0, description="neighbours that vote")
+    weights: Literal["uniform", "distance"] = Field(default="distance", description="how votes are weighted")
 
 
 class LogisticRegressionOptions(Options):
     """Logistic regression with an L2 penalty; the same as a softmax layer trained to the end."""
 
-    C: float = Field(0.1, gt=0, description="inverse strength of the L2 penalty")
-    class_weight: ClassWeight = Field(None, description="balanced: every class counts the same")
-    max_iterations: int = Field(2000, gt=0, description="steps of the solver")
+    C: float = Field(default=0.1, gt=0, description="inverse strength of the L2 penalty")
+    class_weight: ClassWeight = Field(default=None, description="balanced: every class counts the same")
+    max_iterations: int = Field(default=2000, gt=0, description="steps of the solver")
 
 
 @CLASSIFIERS.register("linear-svm", LinearSVMOptions)

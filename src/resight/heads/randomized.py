@@ -59,8 +59,8 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 class RandomizedOptions(Options):
     """What all randomised networks can be told."""
 
-    n_hidden: int = Field(400, gt=0, description="hidden nodes")
-    activation: Activation = Field("sigmoid", description="function of a hidden node")
+    n_hidden: int = Field(default=400, gt=0, description="hidden nodes")
+    activation: Activation = Field(default="sigmoid", description="function of a hidden node")
     ridge: Penalty | Annotated[tuple[Penalty, ...], Field(min_length=1)] = Field(
         PENALTIES,
         description="L2 penalty of the output weights; of several, leave-one-out error chooses",
@@ -68,8 +68,8 @@ class RandomizedOptions(Options):
     weight_scale: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto", description="hidden weights are uniform in +-this; auto: pre-activations of standard deviation 1"
     )
-    bias_scale: float = Field(1.0, ge=0, description="hidden biases are uniform in +-this")
-    class_weight: Literal["balanced"] | None = Field(None, description="balanced: every class counts the same")
+    bias_scale: float = Field(default=1.0, ge=0, description="hidden biases are uniform in +-this")
+    class_weight: Literal["balanced"] | None = Field(default=None, description="balanced: every class counts the same")
 
 
 class RandomizedNetwork(ClassifierMixin, BaseEstimator):

@@ -15,7 +15,7 @@ from resight.heads.randomized import PENALTIES, HiddenBias, HiddenWeights, Rando
 class RVFLOptions(RandomizedOptions):
     """Random vector functional link network."""
 
-    output_bias: bool = Field(False, description="add a bias to the output layer")
+    output_bias: bool = Field(default=False, description="add a bias to the output layer")
 
 
 class RVFL(RandomizedNetwork):

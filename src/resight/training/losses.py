@@ -31,15 +31,15 @@ class CategoricalOptions(Options):
 class FocalOptions(Options):
     """Focal loss: easy examples count less."""
 
-    gamma: float = Field(2.0, ge=0, description="0 gives binary cross-entropy")
+    gamma: float = Field(default=2.0, ge=0, description="0 gives binary cross-entropy")
 
 
 class AsymmetricOptions(Options):
     """Asymmetric loss: easy negatives count less than easy positives."""
 
-    gamma_positive: float = Field(0.0, ge=0)
-    gamma_negative: float = Field(4.0, ge=0)
-    clip: float = Field(0.05, ge=0, lt=1, description="probability below which a negative costs nothing")
+    gamma_positive: float = Field(default=0.0, ge=0)
+    gamma_negative: float = Field(default=4.0, ge=0)
+    clip: float = Field(default=0.05, ge=0, lt=1, description="probability below which a negative costs nothing")
 
 
 @LOSSES.register("binary", BinaryOptions)

@@ -38,7 +38,7 @@ def choose_precision(model: nn.Module, images: Tensor, options: TrainingOptions,
 
 
 def choose_threads(model: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> int:
-    """All cores, or one where other programs keep the rest busy: threads that wait for each other can be ten times slower.
+    """All cores, or one where other programs keep the rest busy: waiting threads can be ten times slower than one.
 
     Args:
         model: the network, on the device; it is copied, not changed.
