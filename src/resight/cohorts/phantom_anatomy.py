@@ -171,7 +171,7 @@ def draw_thorax(body: Body, size_px: int) -> Thorax:
     to_pixels[:, 2] += half - 0.5
     x, y = _body_grid(to_pixels, size_px)
     empty, nowhere = np.zeros((size_px, size_px), np.float32), np.zeros((size_px, size_px), bool)
-    outlines = (_lung_outline(body, -1), _lung_outline(body, 1))
+    outlines = (lung_outline(body, -1), lung_outline(body, 1))
     none = (nowhere, nowhere)
     thorax = Thorax(body, x, y, empty, empty, none, none, outlines, nowhere, to_pixels)
 
@@ -188,6 +188,17 @@ def draw_thorax(body: Body, size_px: int) -> Thorax:
     clear = middle < 128
     thorax.lungs = (thorax.cavities[0] & clear, thorax.cavities[1] & clear)
     return thorax
+
+
+def lung_outline(body: Body, side: int) -> Points:
+    """Outline of the right (-1) or left (1) half of the chest cavity."""
+    dome, angle, w = body.domes[side > 0], body.angle, body.width
+    control = [
+        (0.09, -0.50), (0.17, -0.68), (0.30, -0.76), (0.44, -0.67), (0.57, -0.42), (w * 0.97, -0.05), (w, 0.25),
+        (w * 1.01, angle - 0.10), (w * 0.985, angle), (w * 0.88, 0.35 * angle + 0.65 * dome + 0.04),
+        (w * 0.60, dome), (w * 0.35, dome + 0.02), (0.08, dome + 0.03), (0.08, 0.0),
+    ]  # fmt: skip
+    return spline(np.array(control) * (side, 1.0))
 
 
 def spline(control: Points, *, closed: bool = True) -> Points:
@@ -218,16 +229,6 @@ def _body_grid(to_pixels: Float[np.ndarray, "2 3"], size_px: int) -> tuple[Plane
     column, row = np.arange(size_px, dtype=np.float32)[None], np.arange(size_px, dtype=np.float32)[:, None]
     x, y = (a * column + (b * row + c) for a, b, c in inverse)
     return x, y
-
-
-def _lung_outline(body: Body, side: int) -> Points:
-    dome, angle, w = body.domes[side > 0], body.angle, body.width
-    control = [
-        (0.09, -0.50), (0.17, -0.68), (0.30, -0.76), (0.44, -0.67), (0.57, -0.42), (w * 0.97, -0.05), (w, 0.25),
-        (w * 1.01, angle - 0.10), (w * 0.985, angle), (w * 0.88, 0.35 * angle + 0.65 * dome + 0.04),
-        (w * 0.60, dome), (w * 0.35, dome + 0.02), (0.08, dome + 0.03), (0.08, 0.0),
-    ]  # fmt: skip
-    return spline(np.array(control) * (side, 1.0))
 
 
 def _heart_outline(body: Body) -> Points:

@@ -14,13 +14,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from resight.cohorts.phantom_anatomy import Body, Plane, Region, Thorax, spline, texture
+from resight.cohorts.phantom_anatomy import Body, Plane, Region, Thorax, lung_outline, spline, texture
 
 Finding = Literal[
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 ]  # fmt: skip
 Plant = Callable[[Thorax, np.random.Generator, float], Region]
+_RAISED = (0.04, 0.09)  # a diaphragm above a lung that lost volume
 _VISIBLE = 0.02  # of full scale: a mask ends where the finding adds less at full visibility
 
 
@@ -33,18 +34,16 @@ def alter_body(body: Body, finding: Finding, rng: np.random.Generator, visibilit
         rng: the finding's own generator.
         visibility: 0 (not to be seen) to 1 (plain).
     """
-    right, left = body.domes
     if finding == "Cardiomegaly":
         return replace(body, heart=body.heart * (1 + visibility * rng.uniform(0.32, 0.50)))
     if finding == "Emphysema":
-        drop = visibility * rng.uniform(0.10, 0.15)
+        (right, left), drop = body.domes, visibility * rng.uniform(0.10, 0.15)
         flat = (min(right + drop, body.angle - 0.06), min(left + drop, body.angle - 0.04))
         heart, air = body.heart * (1 - 0.16 * visibility), body.air * (1 + 0.14 * visibility)
         markings = body.markings * (1 - 0.5 * visibility)
         return replace(body, domes=flat, heart=heart, air=air, markings=markings, width=body.width + 0.02 * visibility)
     if finding == "Atelectasis":
-        side, lift = _side(rng), visibility * rng.uniform(0.06, 0.12)
-        return replace(body, domes=(right - lift, left) if side < 0 else (right, left - lift))
+        return _raised(body, _side(rng), visibility * rng.uniform(*_RAISED))
     return body
 
 
@@ -58,6 +57,11 @@ def plant(thorax: Thorax, finding: Finding, rng: np.random.Generator, visibility
         visibility: factor on its contrast.
     """
     return _PLANTS[finding](thorax, rng, visibility)
+
+
+def _raised(body: Body, side: int, lift: float) -> Body:
+    right, left = body.domes
+    return replace(body, domes=(right - lift, left) if side < 0 else (right, left - lift))
 
 
 def _side(rng: np.random.Generator) -> int:
@@ -185,7 +189,7 @@ def _pneumothorax(thorax: Thorax, rng: np.random.Generator, visibility: float) -
     rim = np.where(cavity, 1.0 - lung, 0.0).astype(np.float32)
     line = thorax.soft(thorax.stroke(collapsed[None], 0.012, closed=True), 0.004)
     thorax.markings = thorax.markings * (1.0 - np.float32(visibility) * rim)
-    shade = 0.05 * np.where(cavity, lung, 0.0).astype(np.float32) - 0.15 * rim + _within(thorax, 0.24 * line)
+    shade = 0.03 * np.where(cavity, lung, 0.0).astype(np.float32) - 0.15 * rim + _within(thorax, 0.24 * line)
     thorax.tissue = thorax.tissue + np.float32(visibility) * shade
     return cavity & ((rim > 0.5) | (line > 0.2))
 
@@ -214,14 +218,17 @@ def _hernia(thorax: Thorax, rng: np.random.Generator, visibility: float) -> Regi
 
 def _atelectasis(thorax: Thorax, rng: np.random.Generator, visibility: float) -> Region:
     """Plates across the base of a lung whose diaphragm has moved up."""
-    side = _side(rng)
+    side, lift = _side(rng), visibility * rng.uniform(*_RAISED)  # as `alter_body` drew them
+    before = thorax.fill(lung_outline(_raised(thorax.body, side, -lift), side)) > 127
     dome = thorax.body.domes[side > 0]
     plates = []
     for level in dome + rng.uniform((-0.24, -0.10), (-0.16, -0.04)):
         ends = np.array([(0.20, level + 0.05), (0.38, level), (0.60, level + rng.uniform(-0.02, 0.10))])
         plates.append(spline(ends * (side, 1.0), closed=False))
     bands = thorax.soft(thorax.stroke(np.array(plates), 0.055), 0.016)
-    return _add(thorax, _within(thorax, 0.34 * bands), visibility)
+    return _add(thorax, _within(thorax, 0.34 * bands), visibility) | (
+        before & ~thorax.cavities[side > 0] & ~thorax.heart
+    )
 
 
 def _cardiomegaly(thorax: Thorax, _rng: np.random.Generator, _visibility: float) -> Region:
