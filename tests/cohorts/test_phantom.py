@@ -184,9 +184,8 @@ def test_planted_duplicates_lie_in_training_under_another_name() -> None:
         original = int(truth["duplicate_of"][number][7:13])
         assert rows["split"][original] == "train"
         assert rows["patient_id"][original] != rows["patient_id"][number]
-        assert (
-            rows.loc[original, ["Mass", "age", "sex", "view"]] == rows.loc[number, ["Mass", "age", "sex", "view"]]
-        ).all()
+        shown = ["Mass", "age", "sex", "view"]
+        assert (rows.loc[original, shown] == rows.loc[number, shown]).all()
         pair = [render(options, k).pixels.astype(float) for k in (original, int(number))]
         exact += np.array_equal(*pair)
         assert np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1] > 0.99
@@ -265,6 +264,9 @@ def test_errors_are_clear(tmp_path: Path) -> None:
         ({"findings": ["Mass", "Mass"]}, "findings that differ"),
         ({"findings": ["Mass"], "shortcut": {"label": "Edema"}}, "a shortcut for one of the findings"),
         ({"splits": [0.5, 0.1, 0.1]}, "add up to 1"),
+        ({"broken": {"site": "D"}}, "one of the sites A, B, C"),
+        ({"bias": {"attribute": "sex", "value": "female"}}, "one of the groups F, M"),
+        ({"task": "multiclass"}, "add up to 1 at most"),
     ):
         with pytest.raises(SettingsError, match=expected):
             validate(PhantomOptions, wrong, where="test")

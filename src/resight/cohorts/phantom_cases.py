@@ -109,7 +109,19 @@ class PhantomOptions(Options):
             raise ValueError("a shortcut for one of the findings")
         if abs(sum(self.splits) - 1) > 1e-6:
             raise ValueError("splits that add up to 1")
+        sites = [chr(ord("A") + number) for number in range(self.sites)]
+        if self.broken and self.broken.site not in sites:
+            raise ValueError(f"a broken scanner at one of the sites {', '.join(sites)}")
+        groups = {"sex": get_args(Sex), "view": get_args(View), "site": sites}
+        if self.bias and self.bias.value not in groups[self.bias.attribute]:
+            raise ValueError(f"a bias of one of the groups {', '.join(groups[self.bias.attribute])}")
+        if self.task == "multiclass" and sum(self.chance_of(f) for f in self.findings) > 1:
+            raise ValueError("prevalences that add up to 1 at most, as the classes exclude each other")
         return self
+
+    def chance_of(self, finding: Finding) -> float:
+        """Share of images with a finding."""
+        return CHESTXRAY14_PREVALENCE[finding] if self.prevalence == "chestxray14" else float(self.prevalence)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -244,15 +256,13 @@ def _disadvantaged(bias: GroupBias, patient: Patient, view: View) -> bool:
 
 def _findings(options: PhantomOptions, patient: Patient, index: int, view: View) -> tuple[Finding, ...]:
     """What the patient has, and which of it this image shows."""
-    realistic = options.prevalence == "chestxray14"
-    wanted = CHESTXRAY14_PREVALENCE if realistic else dict.fromkeys(FINDINGS, options.prevalence)
     rarer = options.bias.prevalence if options.bias and _disadvantaged(options.bias, patient, view) else 1.0
     has = stream(options, "disease", patient.number).random(len(FINDINGS))
     if options.task == "multiclass":
-        chances = np.cumsum([min(float(wanted[f]) * rarer, 1.0) for f in options.findings])
+        chances = np.cumsum([min(options.chance_of(f) * rarer, 1.0) for f in options.findings])
         chosen = int(np.searchsorted(chances, has[0], side="right"))
         return options.findings[chosen : chosen + 1]
-    chance = np.minimum([float(wanted[f]) * rarer for f in FINDINGS], 1.0)
+    chance = np.minimum([options.chance_of(f) * rarer for f in FINDINGS], 1.0)
     kept = np.maximum(chance, _PERSISTENCE)
     shown = (has < chance / kept) & (stream(options, "shown", index).random(len(FINDINGS)) < kept)
     return tuple(f for f in options.findings if shown[FINDINGS.index(f)])

@@ -51,8 +51,8 @@ def fit(
         resize: `letterbox` keeps proportions and pads with 0, `crop` keeps them and cuts the longer axis, `stretch`
             fits each axis by itself.
         spacing_mm: original spacing; proportions are kept in millimetres where all axes have one, in pixels otherwise.
-        target_spacing_mm: prepared spacing, met to within the rounding to whole pixels. When given it decides the scale: what does not fit is cut, what is too
-            small is padded, and `resize` has no say.
+        target_spacing_mm: prepared spacing, met to within the rounding to whole pixels. When given it decides the
+            scale: what does not fit is cut, what is too small is padded, and `resize` has no say.
     """
     known = all(s > 0 for s in spacing_mm)  # NaN is not
     spacing = np.asarray(spacing_mm if known else [1.0] * len(shape), dtype=float)
