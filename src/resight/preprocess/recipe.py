@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from resight.errors import ImageError
 from resight.imaging import VOI, read
 from resight.preprocess.geometry import Affine, AxisFit, Resize, fit, place, to_original
+from resight.preprocess.intensity import Standardisation, standardise
 from resight.settings import Options
 from resight.types import Image, Pixels, PreparedImage
 
@@ -38,6 +39,9 @@ class Recipe(Options):
         description="spacing to bring images of known spacing to; decides the scale instead of `resize`",
     )
     voi: VOI = Field(default=VOI.model_validate({}), description="which grey levels are shown")
+    intensity: Standardisation | None = Field(
+        default=None, description="grey levels relative to those of the subject, for MR images, which have no unit"
+    )
 
     @model_validator(mode="after")
     def _same_axes(self) -> Recipe:
@@ -62,6 +66,9 @@ class Recipe(Options):
         self._check_axes(image)
         pixels = image.pixels if self.channels == 3 else _to_grey(image.pixels)
         prepared = place(pixels, self._fit(image))
+        if self.intensity is not None:
+            scale = 255 if prepared.dtype == np.uint8 else 1
+            prepared = standardise((prepared / scale).astype(np.float32), self.intensity)
         if prepared.dtype != np.uint8:
             prepared = np.rint(np.clip(prepared, 0.0, 1.0) * 255.0).astype(np.uint8)
         return prepared if len(prepared) == self.channels else np.repeat(prepared, self.channels, axis=0)
@@ -82,7 +89,10 @@ class Recipe(Options):
 
     def fingerprint(self) -> str:
         """SHA-256 that is equal exactly for recipes that prepare the same pixels."""
-        text = json.dumps([_ARITHMETIC, self.model_dump(mode="json")], sort_keys=True)
+        settings = self.model_dump(mode="json")
+        if self.intensity is None:  # recipes from before there was this option prepare the same pixels
+            del settings["intensity"]
+        text = json.dumps([_ARITHMETIC, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _fit(self, image: Image) -> tuple[AxisFit, ...]:
