@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, the class code of a ResightError, 2 for wrong usage, 130 when interrupted.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads of torch sleep: cores may be shared
     app = build_app()
     try:
         result = app(arguments, exit_on_error=False, print_error=False)

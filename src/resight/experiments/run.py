@@ -55,7 +55,7 @@ def train_experiment(
     Raises:
         ResightError: whatever stops a run; what is finished stays in the folder.
     """
-    began = time.monotonic()
+    began, began_cpu = time.monotonic(), time.process_time()
     _open_folder(settings, folder, resume=resume)
     prepared = prepare(settings, folder / "store", progress)
     prepared.excluded.to_csv(folder / "excluded.csv", index=False, lineterminator="\n")
@@ -65,7 +65,8 @@ def train_experiment(
     progress("evaluate", 1, 1, "")
     judged.predictions.write(folder / "predictions.csv")
     write_json(folder / "metrics.json", judged.evaluation.to_dict() | {"evaluated_on": judged.evaluated_on})
-    record = make_record(prepared, ensemble, judged, time.monotonic() - began)
+    spent = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - began_cpu, 1)}
+    record = make_record(prepared, ensemble, judged, spent)
     write_json(folder / "record.json", record)
     sentinels = fit_sentinels(prepared, settings.training.seed)
     with suppress(FileNotFoundError):
@@ -78,12 +79,12 @@ def train_experiment(
     return Run(folder, judged, prepared)
 
 
-def make_record(prepared: Prepared, ensemble: Ensemble, judged: Judged, seconds: float) -> dict[str, Any]:
+def make_record(prepared: Prepared, ensemble: Ensemble, judged: Judged, seconds: dict[str, float]) -> dict[str, Any]:
     """What happened, for people who want to run it again."""
     cohort = prepared.cohort
     return {
         "environment": environment(),
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
         "data": {
             "name": cohort.name,
             "fingerprint": cohort.fingerprint(),
