@@ -2,6 +2,7 @@
 
 from resight.cohorts.chestxray14 import load_boxes, load_chestxray14
 from resight.cohorts.datasheets import QUESTIONS, datasheet
+from resight.cohorts.isic2017 import ISIC_LABELS, load_isic2017
 from resight.cohorts.label_map import LabelEntry, LabelMap
 from resight.cohorts.leaks import LeakOptions, LeakReport, leakcheck
 from resight.cohorts.load import load_cohort
@@ -12,6 +13,7 @@ from resight.cohorts.split import SplitOptions, assign_folds, split_cohort, spli
 from resight.cohorts.summary import CohortSummary, inspect_cohort
 
 __all__ = [
+    "ISIC_LABELS",
     "QUESTIONS",
     "CohortOptions",
     "CohortSummary",
@@ -29,6 +31,7 @@ __all__ = [
     "load_boxes",
     "load_chestxray14",
     "load_cohort",
+    "load_isic2017",
     "render",
     "split_cohort",
     "split_counts",
