@@ -63,8 +63,10 @@ def metric_name(name: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many decimals and a real minus sign."""
+    """A number with so many decimals and a real minus sign; one decimal more where it would be rounded up to 1."""
     text = f"{value:.{digits}f}"
+    if value < 1 and float(text) == 1:
+        text = f"{value:.{digits + 1}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
