@@ -7,10 +7,13 @@ from resight.models.device import Device, Precision, autocast, channels_last, ch
 from resight.models.ensemble import Ensemble
 from resight.models.manifest import Manifest
 from resight.models.predictor import Predictor
+from resight.models.views import N_VIEWS, AveragedViews, view
 
 load = Predictor.load
 
 __all__ = [
+    "N_VIEWS",
+    "AveragedViews",
     "Bundle",
     "Classifier",
     "Device",
@@ -28,5 +31,6 @@ __all__ = [
     "render_card",
     "save_bundle",
     "verify_bundle",
+    "view",
     "with_channels_last",
 ]
