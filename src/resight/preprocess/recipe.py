@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from resight.errors import ImageError
 from resight.imaging import VOI, read
+from resight.preprocess.colour import shades_of_grey
 from resight.preprocess.geometry import Affine, AxisFit, Resize, fit, place, to_original
 from resight.preprocess.intensity import Standardisation, standardise
 from resight.settings import Options
@@ -43,6 +44,10 @@ class Recipe(Options):
         default=None, description="grey levels relative to those of the subject, for MR images, which have no unit"
     )
 
+    colour: Literal["as_stored", "shades_of_grey"] = Field(
+        default="as_stored", description="whether the colour of the light is taken out of colour pictures"
+    )
+
     @model_validator(mode="after")
     def _same_axes(self) -> Recipe:
         if self.spacing_mm is not None and len(self.spacing_mm) != len(self.size_px):
@@ -65,6 +70,8 @@ class Recipe(Options):
         """
         self._check_axes(image)
         pixels = image.pixels if self.channels == 3 else _to_grey(image.pixels)
+        if self.colour == "shades_of_grey":
+            pixels = shades_of_grey(pixels)
         prepared = place(pixels, self._fit(image))
         if self.intensity is not None:
             scale = 255 if prepared.dtype == np.uint8 else 1
@@ -92,6 +99,8 @@ class Recipe(Options):
         settings = self.model_dump(mode="json")
         if self.intensity is None:  # recipes from before there was this option prepare the same pixels
             del settings["intensity"]
+        if self.colour == "as_stored":
+            del settings["colour"]
         text = json.dumps([_ARITHMETIC, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
