@@ -30,6 +30,11 @@ _DATA_VERBS = {
     "datasheet": "Write the datasheet of a cohort.",
     "phantom": "Draw a phantom cohort with planted truth.",
 }
+_CLAIMS_VERBS = {"check": "Can the figures that a publication reports be true together?"}
+_GROUPS = {
+    "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
+    "claims": ("Check what publications report.", _CLAIMS_VERBS),
+}
 
 _INTERRUPTED = 130
 _USAGE = 2
@@ -45,10 +50,11 @@ def build_app() -> App:
     )
     for verb, summary in _VERBS.items():
         app.command(f"resight.cli.{_module(verb)}:{_module(verb)}", name=verb, help=summary)
-    data = App(name="data", help="Look at, import, split and check images and labels.")
-    for verb, summary in _DATA_VERBS.items():
-        data.command(f"resight.cli.data:{_module(verb)}", name=verb, help=summary)
-    app.command(data)
+    for name, (summary, verbs) in _GROUPS.items():
+        group = App(name=name, help=summary)
+        for verb, meaning in verbs.items():
+            group.command(f"resight.cli.{name}:{_module(verb)}", name=verb, help=meaning)
+        app.command(group)
     return app
 
 
