@@ -66,6 +66,8 @@ class Study:
         pictures: file name below the study's folder -> caption.
         command: the command that makes it again.
         record: versions, seeds, seconds, machine.
+        wide: headings of tables drawn with one line a method and one column a metric; only figures of ours and notes
+            are shown there.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Study:
     command: str
     pictures: Mapping[str, str] = field(default_factory=dict[str, str])
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    wide: tuple[str, ...] = ()
 
 
 def write_study(folder: Path, study: Study) -> None:
@@ -89,7 +92,7 @@ def render_markdown(study: Study) -> str:
     """The study as Markdown."""
     lines = [f"# {study.title}", "", study.question, "", *(f"- {sentence}" for sentence in study.conclusions)]
     for heading, rows in study.tables.items():
-        lines += ["", f"## {heading}", "", *_table(rows)]
+        lines += ["", f"## {heading}", "", *(_wide_table if heading in study.wide else _table)(rows)]
     for name, caption in study.pictures.items():
         lines += ["", f"![{caption}]({name})", "", f"*{caption}*"]
     lines += ["", "## How it was made", "", "```", study.command, "```", ""]
@@ -103,7 +106,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         [
             row.what,
             row.metric,
-            str(row.ours) if row.ours else "not run",
+            _value(row.ours),
             "; ".join(map(_reported, row.published)),
             _reported(row.review) if row.review else "",
             str(row.baseline) if row.baseline else "",
@@ -112,9 +115,27 @@ def _table(rows: Sequence[Row]) -> list[str]:
         for row in rows
     ]
     used = [i for i, _ in enumerate(columns) if i < 3 or any(line[i] for line in cells)]
-    header = "| " + " | ".join(columns[i] for i in used) + " |"
-    rule = "|" + " --- |" * len(used)
-    return [header, rule, *("| " + " | ".join(line[i].replace("|", "\\|") for i in used) + " |" for line in cells)]
+    return _drawn([columns[i] for i in used], [[line[i] for i in used] for line in cells])
+
+
+def _wide_table(rows: Sequence[Row]) -> list[str]:
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    found = {(row.what, row.metric): ", ".join(filter(None, [_value(row.ours), row.note])) for row in rows}
+    names = list(dict.fromkeys(row.what for row in rows))
+    return _drawn(["method", *metrics], [[name, *(found.get((name, m), "") for m in metrics)] for name in names])
+
+
+def _drawn(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    rows = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in line] for line in lines)]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _value(value: MetricValue | None) -> str:
+    if value is None:
+        return "not run"
+    if value.low < 0:  # a difference
+        return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
+    return str(value)
 
 
 def _reported(figure: Figure) -> str:
