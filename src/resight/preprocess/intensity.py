@@ -49,11 +49,12 @@ def subject_mask(channel: Float[np.ndarray, "*space"]) -> Bool[np.ndarray, "*spa
     """
     smooth = ndimage.uniform_filter(channel, size=3)
     bright = smooth > _otsu(smooth)
-    parts, count = ndimage.label(bright)
-    if not count:
+    if not bright.any():
         return np.ones(channel.shape, dtype=bool)
+    parts = np.zeros(channel.shape, dtype=np.int32)
+    ndimage.label(bright, output=parts)
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return ndimage.binary_fill_holes(parts == largest)
+    return np.asarray(ndimage.binary_fill_holes(parts == largest))
 
 
 def _standardised(channel: Float[np.ndarray, "*space"], method: Standardisation) -> Float[np.ndarray, "*space"]:
