@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Final
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -33,7 +34,6 @@ _BLOCKS: Final = (
 _STAGE_ENDS: Final = (0, 2, 4, 10)
 """Blocks after which the map is halved; their maps are the stages before the last."""
 _STEM, _FEATURES = 32, 1280
-_NORM: Final = {"eps": 1e-3, "momentum": 0.01}
 
 
 class EfficientNetLiteOptions(Options):
@@ -56,7 +56,7 @@ class EfficientNetLite(Backbone):
         require_2d("efficientnet_lite", dims)
         super().__init__(stage_dims=(16, 24, 40, 112, _FEATURES), feature_dim=_FEATURES)
         self._conv_stem = _SamePadding(in_channels, _STEM, 3, stride=2)
-        self._bn0 = nn.BatchNorm2d(_STEM, **_NORM)
+        self._bn0 = _norm(_STEM)
         blocks, channels = [], _STEM
         for count, kernel, stride, expansion, width in _BLOCKS:
             for position in range(count):
@@ -64,12 +64,11 @@ class EfficientNetLite(Backbone):
                 channels = width
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(channels, _FEATURES, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(_FEATURES, **_NORM)
+        self._bn1 = _norm(_FEATURES)
         self._fc = nn.Linear(_FEATURES, options.num_classes) if options.num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
-                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
         """Class scores of `_fc` where there is one, otherwise the features."""
@@ -93,11 +92,11 @@ class _Block(nn.Module):
         inner = channels * expansion
         if expansion > 1:
             self._expand_conv = nn.Conv2d(channels, inner, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(inner, **_NORM)
+            self._bn0 = _norm(inner)
         self._depthwise_conv = _SamePadding(inner, inner, kernel, stride=stride, groups=inner)
-        self._bn1 = nn.BatchNorm2d(inner, **_NORM)
+        self._bn1 = _norm(inner)
         self._project_conv = nn.Conv2d(inner, width, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(width, **_NORM)
+        self._bn2 = _norm(width)
         self.expands = expansion > 1
         self.adds = stride == 1 and channels == width
 
@@ -108,19 +107,26 @@ class _Block(nn.Module):
         return current + images if self.adds else current
 
 
-class _SamePadding(nn.Conv2d):
+class _SamePadding(nn.Module):
     """TensorFlow's `SAME`: as little padding as gives ceil(size / stride) pixels, the odd pixel below and right."""
 
     def __init__(self, channels: int, width: int, kernel: int, *, stride: int, groups: int = 1) -> None:
-        super().__init__(channels, width, kernel, stride=stride, groups=groups, bias=False)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, channels // groups, kernel, kernel))
+        nn.init.normal_(self.weight, std=math.sqrt(2 * groups / (width * kernel**2)))
+        self.kernel, self.stride, self.groups = kernel, stride, groups
 
-    def forward(self, input: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        height, width = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in input.shape[2:])
+    def forward(self, images: StageMap) -> StageMap:
+        missing = (max((-(-n // self.stride) - 1) * self.stride + self.kernel - n, 0) for n in images.shape[2:])
+        height, width = missing
         if height == width and height % 2 == 0:
-            return functional.conv2d(input, self.weight, None, stride, height // 2, 1, self.groups)
-        padded = functional.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return functional.conv2d(padded, self.weight, None, stride, 0, 1, self.groups)
+            return functional.conv2d(images, self.weight, None, self.stride, height // 2, 1, self.groups)
+        padded = functional.pad(images, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return functional.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
 def lite0_weights() -> Path:

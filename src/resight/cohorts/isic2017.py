@@ -72,8 +72,7 @@ def _from_index(folder: Path) -> pd.DataFrame:
 
 def _from_challenge(folder: Path) -> pd.DataFrame:
     parts = [_challenge_part(folder, split, part) for split, part in _PARTS.items()]
-    table = pd.concat([part for part in parts if part is not None], ignore_index=True)
-    return table
+    return pd.concat([part for part in parts if part is not None], ignore_index=True)
 
 
 def _challenge_part(folder: Path, split: str, part: str) -> pd.DataFrame | None:
@@ -96,7 +95,8 @@ def _challenge_part(folder: Path, split: str, part: str) -> pd.DataFrame | None:
         table[list(ISIC_LABELS[:2])] = np.nan
     else:
         raise CohortError("no such file", where=str(labels))
-    described = [p for p in (images / f"{images.name}_metadata.csv", folder / f"{images.name}_metadata.csv") if p.exists()]
+    name = f"{images.name}_metadata.csv"
+    described = [path for path in (images / name, folder / name) if path.is_file()]
     if described:
         table = table.merge(_keyed(described[0], ("age_approximate", "sex")), on="image_id", how="left")
     return _with_attributes(table, labels)
@@ -115,8 +115,8 @@ def _with_attributes(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         table[label] = pd.to_numeric(table[label], errors="coerce")
         if not table[label].dropna().isin([0.0, 1.0]).all():
             raise CohortError(f"{label} holds something else than 0 and 1", where=str(path))
-    table["age"] = table["age_approximate"] if "age_approximate" in table else np.nan
-    table["sex"] = table["sex"] if "sex" in table else np.nan
+    table["age"] = table.get("age_approximate", np.nan)
+    table["sex"] = table.get("sex", np.nan)
     return table
 
 

@@ -1,0 +1,276 @@
+"""Networks of the skin study: a teacher's features, a ResNet that learns them, and fine-tuning on the three classes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from resight.backbones.efficientnet_lite import LITE0_MEAN, LITE0_SHA256, LITE0_STD, lite0_weights
+from resight.cohorts import ISIC_LABELS
+from resight.models import AveragedViews, Classifier, ModelOptions, build_classifier, choose_device
+from resight.models.device import Precision
+from resight.preprocess import Augmentation, Recipe, Store
+from resight.settings import write_json
+from resight.training import TrainingOptions, fit, predict_logits
+from resight.training.data import TrainingData
+from resight.training.distill import Features, distil, view_features
+from resight.types import Cohort, Progress, Scores
+
+AUGMENTATION = Augmentation(
+    flip=0.5,
+    flip_vertical=0.5,
+    rotate_deg=180,
+    crop=0.6,
+    gain=0.2,
+    offset=0.08,
+    gamma=0.2,
+    hue_deg=8,
+    saturation=0.2,
+)
+"""Lesions have no upright position, and every camera has its own white."""
+DISTILLATION_AUGMENTATION = Augmentation(crop=0.7, gain=0.15, offset=0.05, gamma=0.15, hue_deg=5, saturation=0.15)
+"""Milder: the teacher's features are those of the whole image."""
+FROZEN_BLOCKS = 9
+"""First blocks of EfficientNet-Lite0 that fine-tuning leaves alone, and with them most of its time."""
+_TEACHER_BATCH = 50
+
+
+@dataclass(frozen=True)
+class SkinImages:
+    """The cohort, prepared in whatever sizes are asked for.
+
+    Attributes:
+        cohort: labelled and unlabelled images.
+        folder: where the prepared images are kept.
+        progress: told how far preparing is.
+    """
+
+    cohort: Cohort
+    folder: Path
+    progress: Progress
+
+    def samples(self, size_px: int, split: str | None = None, **recipe: Any) -> TrainingData:
+        """Images of one split, or all of them, stretched to squares.
+
+        Args:
+            size_px: side of the squares.
+            split: which split.
+            **recipe: further options of the recipe.
+        """
+        options = Recipe(size_px=(size_px, size_px), channels=3, resize="stretch", **recipe)
+        store = Store.build(
+            self.cohort.paths,
+            options,
+            self.folder / options.fingerprint()[:12],
+            workers=1,
+            progress=lambda done, total: self.progress("prepare", done, total, ""),
+        )
+        keep = np.ones(len(self.cohort), bool) if split is None else (self.cohort.table["split"] == split).to_numpy()
+        part = self.cohort.rows(keep)
+        return TrainingData(store, np.flatnonzero(keep), part.targets(), part.mask(), tuple(part.table["image"]))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says of all N images.
+
+    Attributes:
+        name: for tables.
+        logits: one row an image, one column a class; NaN for images the model was trained on.
+        out_of_fold: training images were answered by models that had not seen them.
+        seconds: time of training, without what went into a teacher.
+        details: what the page should say of the training.
+        one_view: logits of the upright view alone, where the others are means over views.
+    """
+
+    name: str
+    logits: Scores
+    out_of_fold: bool = False
+    seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+    one_view: Scores | None = None
+
+
+def build_teacher() -> Classifier:
+    """EfficientNet-Lite0 with ImageNet weights and a fresh head.
+
+    Raises:
+        DependencyError: the extra `lite0` is not installed.
+    """
+    options = ModelOptions(
+        backbone={"name": "efficientnet_lite"},
+        weights=lite0_weights(),
+        weights_sha256=LITE0_SHA256,
+        mean=(LITE0_MEAN,),
+        std=(LITE0_STD,),
+    )
+    return build_classifier(options, labels=ISIC_LABELS, channels=3, dims=2)
+
+
+def build_resnet(depth: int, seed: int) -> Classifier:
+    """A ResNet with fresh weights."""
+    return build_network({"name": "resnet", "depth": depth}, seed)
+
+
+def build_network(backbone: dict[str, Any], seed: int) -> Classifier:
+    """Any backbone with fresh weights."""
+    torch.manual_seed(seed)
+    return build_classifier(ModelOptions(backbone=backbone), labels=ISIC_LABELS, channels=3, dims=2)
+
+
+def freeze_first_blocks(teacher: Classifier, blocks: int = FROZEN_BLOCKS) -> None:
+    """Keep the stem and the first blocks of EfficientNet-Lite0 as they are."""
+    fixed = ("_conv_stem.", "_bn0.", *(f"_blocks.{i}." for i in range(blocks)))
+    for name, parameter in teacher.backbone.named_parameters():
+        parameter.requires_grad = not name.startswith(fixed)
+
+
+def features_of(
+    model: Classifier, data: TrainingData, training: TrainingOptions, *, n_views: int, path: Path
+) -> Features:
+    """Features of every image in the first views, or what is kept of them."""
+    if path.exists():
+        return np.load(path, allow_pickle=False)
+    device = choose_device(training.device)
+    found = view_features(
+        model.to(device), data, n_views=n_views, batch_size=_TEACHER_BATCH, device=device, precision="bf16"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npy")
+    np.save(part, found)
+    part.replace(path)
+    return found
+
+
+def distilled_resnet(
+    images: SkinImages,
+    teacher: Float[np.ndarray, "N V F"],
+    training: TrainingOptions,
+    *,
+    depth: int,
+    size_px: int,
+    folder: Path,
+) -> tuple[Classifier, dict[str, Any]]:
+    """A ResNet that gives the teacher's features of the training images; no label is looked at.
+
+    Args:
+        images: the cohort.
+        teacher: features of all images of the cohort.
+        training: epochs, optimiser and seed.
+        depth: of the ResNet.
+        size_px: side of its images; the teacher's may be larger.
+        folder: of the checkpoint.
+    """
+    data = images.samples(size_px, "train")
+    student = build_resnet(depth, training.seed)
+    found = distil(
+        student,
+        teacher[data.rows],
+        data,
+        training,
+        folder=folder,
+        augmentation=DISTILLATION_AUGMENTATION,
+        resume=True,
+        progress=images.progress,
+    )
+    return student, {"distil_seconds": round(found.seconds), "unexplained": round(found.unexplained[-1], 3)}
+
+
+def fine_tuned(
+    name: str,
+    model: Classifier,
+    images: SkinImages,
+    training: TrainingOptions,
+    *,
+    size_px: int,
+    n_views: int,
+    folder: Path,
+    augmentation: Augmentation | None = AUGMENTATION,
+    **recipe: Any,
+) -> Answers:
+    """Train on the three classes and answer for the other images, or read what is kept of that.
+
+    Args:
+        name: for tables.
+        model: where training begins.
+        images: the cohort; the validation images choose the epoch.
+        training: all choices.
+        size_px: side of the images.
+        n_views: views the answers are averaged over.
+        folder: of checkpoints and answers.
+        augmentation: of training images.
+        **recipe: further options of the recipe.
+    """
+    kept = folder / "answers.npz"
+    if not kept.exists():
+        begin = time.monotonic()
+        result = fit(
+            model,
+            images.samples(size_px, "train", **recipe),
+            images.samples(size_px, "validation", **recipe),
+            training,
+            task="multiclass",
+            folder=folder,
+            augmentation=augmentation,
+            resume=True,
+            progress=images.progress,
+        )
+        logits = [
+            _unseen_logits(AveragedViews(model, views), images, size_px, training, result.precision, recipe)
+            for views in (1, n_views)
+        ]
+        details = {
+            "best_epoch": result.best_epoch + 1,
+            "epochs": len(result.history),
+            "precision": result.precision,
+            "training_seconds": round(result.seconds),
+        }
+        write_json(folder / "history.json", {"history": result.history, "wall_seconds": time.monotonic() - begin})
+        write_json(folder / "details.json", details)
+        part = folder / "answers.part.npz"
+        np.savez(part, one_view=logits[0], averaged=logits[1])
+        part.replace(kept)
+    return read_answers(name, folder)
+
+
+def _unseen_logits(
+    model: AveragedViews,
+    images: SkinImages,
+    size_px: int,
+    training: TrainingOptions,
+    precision: Precision,
+    recipe: dict[str, Any],
+) -> Scores:
+    """Logits of validation and test images; NaN for training images, whose answers would flatter the model."""
+    logits = np.full((len(images.cohort), len(ISIC_LABELS)), np.nan)
+    for split in ("validation", "test"):
+        data = images.samples(size_px, split, **recipe)
+        if len(data):
+            device = choose_device(training.device)
+            logits[data.rows] = predict_logits(
+                model, data, batch_size=training.batch_size, device=device, precision=precision
+            )
+    return logits
+
+
+def read_answers(name: str, folder: Path) -> Answers:
+    """What `fine_tuned` kept."""
+    details = json.loads((folder / "details.json").read_text(encoding="utf-8"))
+    with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
+        return Answers(
+            name, arrays["averaged"], seconds=details["training_seconds"], details=details, one_view=arrays["one_view"]
+        )
+
+
+def ensemble(name: str, members: Sequence[Answers]) -> Answers:
+    """The mean of the members' log-probabilities, all with the same weight: nothing is fitted."""
+    logs = [member.logits - np.logaddexp.reduce(member.logits, axis=1, keepdims=True) for member in members]
+    return Answers(name, np.mean(logs, axis=0), out_of_fold=all(m.out_of_fold for m in members))

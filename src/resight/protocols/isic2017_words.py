@@ -1,0 +1,196 @@
+"""Tables and sentences of the skin study: the challenge's metric, the review's groupings, published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from scipy.special import softmax
+
+from resight.evaluation import auroc_with_interval, bootstrap, decision_metrics, proportion, with_percentiles
+from resight.evaluation.discrimination import ranking
+from resight.protocols.isic2017_networks import Answers
+from resight.protocols.study import Certainty, Figure, Row
+from resight.types import Cohort, MetricValue
+
+QUESTION: Final = (
+    "How well does a ResNet that has seen only the 2000 training images of ISIC-2017 tell melanoma, seborrheic "
+    "keratosis and nevus apart, what do augmentation, colour constancy, averaging over views, age and sex, and several "
+    "models add, and does accuracy say anything where four of five lesions are no melanoma?"
+)
+MEAN: Final = "mean of the two AUROCs"
+OFFICIAL: Final = (MEAN, "AUROC melanoma vs rest", "AUROC seborrheic keratosis vs rest")
+COMPARATORS: Final = {
+    "AlexNet": {"name": "alexnet"},
+    "VGG-16": {"name": "vgg", "norm": "batch"},
+    "DenseNet-121": {"name": "densenet"},
+    "Inception-v3": {"name": "inception"},
+}
+"""Architectures that the review compares a ResNet with."""
+_REPLICATES: Final = 2000
+_CHALLENGE: Final = "Codella et al. 2018, challenge results"
+_PUBLISHED: Final[tuple[tuple[str, tuple[str, str, str], Certainty], ...]] = (
+    ("Matsunaga: four ResNet-50, age and sex, external images", (".868", ".953", ".911"), "remembered"),
+    ("Gonzalez-Diaz: ResNet-50 with lesion structure", (".856", ".965", ".910"), "remembered"),
+    ("RECOD Titans: ResNet-101 and Inception-v4, 9640 images", (".874", ".943", ".908"), "read"),
+    ("Bi: ensemble of ResNets", (".870", ".921", ".896"), "remembered"),
+    ("Yang: multitask GoogLeNet", (".830", ".942", ".886"), "remembered"),
+    ("Zhang et al. 2019: ARL-CNN50, external images", (".875", ".958", ".917"), "read"),
+    ("Zhang et al. 2019: plain ResNet-50, external images", (".857", ".948", ".903"), "read"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything the study measured.
+
+    Attributes:
+        cohort: all images.
+        answers: every model, in the order of the tables.
+        resnet: name of the answers that only ResNets gave, with age and sex.
+        final: name of the answers that are handed in.
+        ablations: heading -> what -> mean AUROC with and without.
+        comparators: name -> answers, for those that were run.
+        short_runs: how the short runs were made, in words.
+    """
+
+    cohort: Cohort
+    answers: Sequence[Answers]
+    resnet: str
+    final: str
+    ablations: Sequence[Row]
+    comparators: Mapping[str, Answers] = field(default_factory=dict[str, Answers])
+    short_runs: str = ""
+
+    def named(self, name: str) -> Answers:
+        """Answers of one model."""
+        return next(a for a in self.answers if a.name == name)
+
+
+def official_metric(answers: Answers, cohort: Cohort, split: str, *, seed: int = 0) -> dict[str, MetricValue]:
+    """AUROC of melanoma and of seborrheic keratosis against the rest (DeLong), and their mean (bootstrap by image)."""
+    rows = (cohort.table["split"] == split).to_numpy()
+    targets, scores = cohort.targets()[rows], softmax(answers.logits[rows], axis=1)
+    each = [auroc_with_interval(targets[:, k], scores[:, k]) for k in (0, 1)]
+    mean = MetricValue(float(np.mean([value.value for value in each])), n=int(rows.sum()))
+    if np.isnan(mean.value):
+        reason = next(value.undefined_because for value in each if np.isnan(value.value))
+        mean = MetricValue.undefined(reason, n=mean.n)
+    else:
+        statistics = [ranking(targets[:, k], scores[:, k]) for k in (0, 1)]
+        drawn = bootstrap(statistics, mean.n, replicates=_REPLICATES, seed=seed)
+        mean = with_percentiles(mean, np.mean([part["auroc"] for part in drawn], axis=0), 0.95)
+    return dict(zip(OFFICIAL, (mean, *each), strict=True))
+
+
+def counted(cohort: Cohort, split: str) -> str:
+    """How many images a figure rests on, in words."""
+    words = {"train": "training images, five folds", "validation": "validation images"}
+    return f"{len(cohort.part(split))} {words[split]}"
+
+
+def tables(found: Found) -> dict[str, list[Row]]:
+    """All tables of the page."""
+    validation = counted(found.cohort, "validation")
+    folds = [a for a in found.answers if a.out_of_fold]
+    return {
+        f"{validation} (they also chose the epoch of networks trained on the classes)": _metric_rows(
+            found, found.answers, "validation"
+        ),
+        f"{counted(found.cohort, 'train')} (only models whose answers can be out of fold)": _metric_rows(
+            found, folds, "train"
+        ),
+        f"Two classes instead of three, as in the review: {validation}": _grouping_rows(found),
+        "One thing changed at a time" + (f" ({found.short_runs})" if found.short_runs else ""): [*found.ablations],
+        f"Other architectures: {validation}": [
+            Row(
+                name,
+                MEAN,
+                official_metric(found.comparators[name], found.cohort, "validation")[MEAN]
+                if name in found.comparators
+                else None,
+                note="from scratch, short run" if name in found.comparators else "--option comparators",
+            )
+            for name in COMPARATORS
+        ],
+        "The test images, whose labels are withheld here: published figures": [
+            Row(name, metric, None, (Figure(figure, _CHALLENGE if "Zhang" not in name else "TMI 2019", certainty),))
+            for name, figures, certainty in _PUBLISHED
+            for metric, figure in zip((*OFFICIAL[1:], MEAN), figures, strict=True)
+        ],
+    }
+
+
+def conclude(found: Found) -> tuple[str, ...]:
+    """Good and bad news alike."""
+    cohort = found.cohort
+    best = official_metric(found.named(found.final), cohort, "validation")[MEAN]
+    resnet = official_metric(found.named(found.resnet), cohort, "validation")[MEAN]
+    groupings = _grouping_metrics(found.named(found.resnet), cohort)
+    accuracy, majority = groupings["melanoma vs rest"]["accuracy"], _majorities(cohort)["melanoma vs rest"]
+    share = float((cohort.part("train").targets()[:, 0] == 0).mean())
+    return (
+        f"On the validation images the ResNets alone reach a mean AUROC of {resnet} ({found.resnet}); "
+        f"the answers handed in for the test images ({found.final}) reach {best}.",
+        f"{share:.1%} of the training lesions are no melanoma, so never saying melanoma is right that often; it is "
+        f"right on {majority.value:.1%} of the validation images and the ResNets on {accuracy}. The review's 77 % is "
+        "below that baseline for melanoma against the rest; for nevus against both others the baseline is 68.6 % of "
+        "the training images. Which grouping was meant is not printed.",
+        f"{counted(cohort, 'validation')} leave wide intervals: differences between lines of that table are mostly "
+        "chance. The folds over the training images are the better judge where they exist.",
+        "No patient identifiers are published, so images of one patient may be in several folds and splits.",
+    )
+
+
+def _metric_rows(found: Found, answers: Sequence[Answers], split: str) -> list[Row]:
+    return [
+        Row(a.name, metric, value, note=_note(a) if metric == MEAN else "")
+        for a in answers
+        for metric, value in official_metric(a, found.cohort, split).items()
+    ]
+
+
+def _note(answers: Answers) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in answers.details.items())
+
+
+def _grouping_rows(found: Found) -> list[Row]:
+    rows: list[Row] = []
+    review = Figure("77 %", "review, of Rokad & Nagarajan 2019; no grouping stated", "review only")
+    read = Figure("77 %", "Rokad & Nagarajan 2019, a small network of its own", "read")
+    baselines = _majorities(found.cohort)
+    for name in dict.fromkeys((found.resnet, found.final)):
+        for grouping, metrics in _grouping_metrics(found.named(name), found.cohort).items():
+            for metric in ("accuracy", "sensitivity", "specificity", "balanced_accuracy"):
+                accuracy = metric == "accuracy"
+                rows.append(
+                    Row(
+                        f"{name}: {grouping}",
+                        metric.replace("_", " "),
+                        metrics[metric],
+                        (read,) if accuracy else (),
+                        review if accuracy else None,
+                        baselines[grouping] if accuracy else None,
+                        "called at a probability of 0.5" if accuracy else "",
+                    )
+                )
+    return rows
+
+
+def _grouping_metrics(answers: Answers, cohort: Cohort) -> dict[str, dict[str, MetricValue]]:
+    rows = (cohort.table["split"] == "validation").to_numpy()
+    targets, probability = cohort.targets()[rows], softmax(answers.logits[rows], axis=1)
+    return {
+        "melanoma vs rest": decision_metrics(targets[:, 0], probability[:, 0] >= 0.5),
+        "melanoma or keratosis vs nevus": decision_metrics(1 - targets[:, 2], probability[:, 2] < 0.5),
+    }
+
+
+def _majorities(cohort: Cohort) -> dict[str, MetricValue]:
+    targets = cohort.part("validation").targets()
+    return {
+        "melanoma vs rest": proportion(targets[:, 0] == 0),
+        "melanoma or keratosis vs nevus": proportion(targets[:, 2] == 1),
+    }
