@@ -12,11 +12,11 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from resight.backbones.base import Backbone
-from resight.errors import BundleError, SettingsError
+from resight.errors import BundleError, OutputError, SettingsError
 
 _WRAPPERS: Final = re.compile(r"^(module|model|backbone|encoder|net|network|resnet\d*|densenet\d*|alexnet|vgg\d*)\.")
 """Names that training code puts before every parameter."""
@@ -74,7 +74,7 @@ def load_weights(
 
     Raises:
         BundleError: the file cannot be read, holds no tensors, or has another checksum.
-        SettingsError: too few tensors match, as those of another depth would.
+        SettingsError: too few tensors match, or convolutions are left over, as with a file of another depth.
     """
     found = _read(path, sha256)
     wanted = backbone.state_dict()
@@ -99,11 +99,26 @@ def load_weights(
         unused=tuple(unused),
     )
     if report.share < least_share:
-        depth = 2 + sum(bool(re.search(r"layer\d+\.\d+\.conv\d\.weight$", name)) for name in found)
-        fix = f"The file seems to hold a ResNet of depth {depth}." if depth > 2 else "It seems to hold another network."
-        raise SettingsError(f"only {report}", where=str(path), expected=f"at least {least_share:.0%} matched", fix=fix)
+        expected = f"at least {least_share:.0%} matched"
+        raise SettingsError(f"only {report}", where=str(path), expected=expected, fix=_guess(found))
+    parts = {name.split(".")[0] for name in wanted}
+    if strays := [key for key in unused if found[key].ndim >= 4 and _plain_name(key, wanted).split(".")[0] in parts]:
+        fault = f"{len(strays)} convolutions have no place in the network ({strays[0]})"
+        raise SettingsError(fault, where=str(path), expected="weights of this depth", fix=_guess(found))
     backbone.load_state_dict(fitted, strict=False)
     return report
+
+
+def save_weights(backbone: Backbone, path: Path) -> None:
+    """Write a backbone's parameters and statistics as safetensors, for `load_weights`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}, path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot be written ({error})", where=str(path)) from error
 
 
 def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
@@ -130,6 +145,11 @@ def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
     if not tensors:
         raise BundleError("holds no named tensors", where=where, expected="a state dict")
     return tensors
+
+
+def _guess(found: Mapping[str, Tensor]) -> str:
+    depth = 2 + sum(bool(re.search(r"layer\d+\.\d+\.conv\d\.weight$", name)) for name in found)
+    return f"The file seems to hold a ResNet of depth {depth}." if depth > 2 else "It seems to hold another network."
 
 
 def _plain_name(key: str, wanted: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from resight.errors import ResightError
+from resight.errors import OutputError, ResightError
 
 _VERBS = {
     "doctor": "Say what this machine can do and what is missing.",
@@ -31,9 +31,11 @@ _DATA_VERBS = {
     "phantom": "Draw a phantom cohort with planted truth.",
 }
 _CLAIMS_VERBS = {"check": "Can the figures that a publication reports be true together?"}
+_WEIGHTS_VERBS = {"import": "Turn a file of published weights into safetensors for a backbone."}
 _GROUPS = {
     "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
     "claims": ("Check what publications report.", _CLAIMS_VERBS),
+    "weights": ("Start from published weights.", _WEIGHTS_VERBS),
 }
 
 _INTERRUPTED = 130
@@ -80,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"OutputError: {place}{error.strerror or error}", OutputError.exit_code)
     return result if isinstance(result, int) else 0
 
 

@@ -1,0 +1,79 @@
+"""`resight weights import`: what fits is written, what does not is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from resight.backbones import Backbone, build_backbone, load_weights
+from resight.cli.main import main
+from resight.models import ModelOptions, build_classifier
+
+TINY = ("--backbone", "resnet", "--option", "depth=10", "--option", "width=4")
+
+
+def tiny(**options: int | str) -> Backbone:
+    return build_backbone("resnet", **{"depth": 10, "width": 4, **options})
+
+
+def test_a_torchvision_file_becomes_weights_that_a_classifier_starts_from(tmp_path: Path, capsys) -> None:
+    source = tiny(num_classes=5)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "a.pth")
+    out = tmp_path / "a.safetensors"
+    checksum = hashlib.sha256((tmp_path / "a.pth").read_bytes()).hexdigest()
+    assert main(["weights", "import", str(tmp_path / "a.pth"), *TINY, "--sha256", checksum, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "fc.weight" in shown
+    assert str(out) in shown
+    options = ModelOptions(backbone={"name": "resnet", "depth": 10, "width": 4}, weights=out)
+    classifier = build_classifier(options, labels=("a",), channels=3, dims=2)
+    assert torch.equal(classifier.backbone.state_dict()["conv1.weight"], source.state_dict()["conv1.weight"])
+
+
+def test_medicalnet_names_fit_a_network_for_volumes(tmp_path: Path, capsys) -> None:
+    source = tiny(in_channels=1, dims=3)
+    state = {f"module.{k}": v for k, v in source.state_dict().items()} | {"module.conv_seg.0.weight": torch.ones(2, 2)}
+    torch.save({"state_dict": state}, tmp_path / "m.pth")
+    line = [str(tmp_path / "m.pth"), *TINY, "--channels", "1", "--dims", "3", "--out", str(tmp_path / "m.st"), "--json"]
+    assert main(["weights", "import", *line]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["unused"] == ["module.conv_seg.0.weight"]
+    assert (report["missing"], report["adapted"], report["share"]) == ([], [], 1.0)
+    assert load_weights(tiny(in_channels=1, dims=3), tmp_path / "m.st").share == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "code", "words"),
+    [
+        ("other depth", (), 3, "depth of 18|depth 18"),
+        ("pickle", (), 5, "more than tensors"),
+        ("fits", ("--sha256", "0" * 64), 5, "sha256 is"),
+        ("fits", ("--option", "detph=18"), 3, "Did you mean"),
+    ],
+)
+def test_refusals_leave_no_file(
+    tmp_path: Path, capsys, content: str, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    path = tmp_path / "weights"
+    if content == "pickle":
+        torch.save({"state_dict": tiny().state_dict(), "path": Path("x")}, path)
+    else:
+        save_file(tiny(depth=18 if content == "other depth" else 10).state_dict(), path)
+    out = tmp_path / "out.safetensors"
+    assert main(["weights", "import", str(path), *TINY, *arguments, "--out", str(out)]) == code
+    error = capsys.readouterr().err
+    assert any(word in error for word in words.split("|"))
+    assert not out.exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    save_file(tiny().state_dict(), tmp_path / "weights")
+    line = ["weights", "import", str(tmp_path / "weights"), *TINY, "--out", str(tmp_path / "out")]
+    assert main(line) == 0
+    assert main(line) == 7
+    assert main([*line, "--force"]) == 0
