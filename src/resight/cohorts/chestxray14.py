@@ -48,6 +48,7 @@ _COLUMNS = {
 def load_chestxray14(
     folder: Path,
     *,
+    images: Path | None = None,
     missing_images: Literal["keep", "drop", "error"] = "keep",
     validation_fraction: float = 0.125,
     seed: int = 0,
@@ -57,6 +58,7 @@ def load_chestxray14(
     Args:
         folder: holds `Data_Entry_2017_v2020.csv` or `Data_Entry_2017.csv` (the first wins; also gzipped), perhaps
             `train_val_list.txt` and `test_list.txt`, and images in `images_001/images` ..., in `images`, or nowhere.
+        images: folder of the images where it is another one.
         missing_images: `keep` rows without an image (all of them where there are no images), `drop` them, or `error`.
         validation_fraction: share of the official train_val images that become validation, by patient; 0.125 leaves
             70/10/20 of a random split's proportions.
@@ -82,7 +84,7 @@ def load_chestxray14(
     table = pd.concat([table.drop(columns="Finding Labels"), found.values], axis=1)
     table = table.drop(columns=[c for c in table if str(c).startswith("Unnamed")])
     notes = [f"Labels are those of {path.name}."]
-    root, table = _attach_images(table, folder, missing_images, notes)
+    root, table = _attach_images(table, images or folder, missing_images, notes)
     cohort = Cohort(table.reset_index(drop=True), LABELS, "multilabel", root, "chestxray14", tuple(notes))
     return _official_split(cohort, folder, validation_fraction, seed)
 

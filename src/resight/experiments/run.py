@@ -57,7 +57,7 @@ def train_experiment(
     """
     began, began_cpu = time.monotonic(), time.process_time()
     _open_folder(settings, folder, resume=resume)
-    prepared = prepare(settings, folder / "store", progress)
+    prepared = prepare(settings, settings.store.folder or folder / "store", progress)
     prepared.excluded.to_csv(folder / "excluded.csv", index=False, lineterminator="\n")
     ensemble = train_members(settings, prepared, folder / "checkpoints", resume=resume, progress=progress)
     progress("evaluate", 0, 1, "")
@@ -74,7 +74,7 @@ def train_experiment(
     save_bundle(folder / "bundle", ensemble.models, make_manifest(settings, judged, sentinels, record))
     content = report_content(settings, prepared, ensemble, judged, sentinels, record, progress)
     write_report(folder / "report.html", content)
-    if not settings.store.keep:
+    if not (settings.store.keep or settings.store.folder):
         shutil.rmtree(folder / "store")
     return Run(folder, judged, prepared)
 

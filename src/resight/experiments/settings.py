@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 
 from resight.cohorts import CohortOptions, SplitOptions
@@ -19,6 +21,9 @@ class StoreOptions(Options):
     workers: int = Field(default=0, ge=0, description="decoding processes; 0: as many as there are cores")
     max_failed_share: float = Field(
         default=0.05, ge=0, le=1, description="share of unreadable images that stops the run"
+    )
+    folder: Path | None = Field(
+        default=None, description="where it lies and stays, so that several runs share it; default: in the run folder"
     )
     keep: bool = Field(default=False, description="leave the store in the run folder when the run is done")
 

@@ -3,7 +3,7 @@
 from resight.explain.base import EXPLAINERS, Explainer, ExplainerBuilder, Explanation, build_explainer
 from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
 from resight.explain.image_grid import explain_image, onto_image_grid
-from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise
+from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
 from resight.explain.nearest_cases import NearestCases, Neighbour
 from resight.explain.overlay import overlay
 from resight.explain.sanity import Cascade, max_sensitivity, randomisation_cascade, randomised
@@ -30,6 +30,7 @@ __all__ = [
     "localise",
     "max_sensitivity",
     "onto_image_grid",
+    "overlap",
     "overlay",
     "perturbation_curves",
     "randomisation_cascade",

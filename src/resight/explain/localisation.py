@@ -82,7 +82,7 @@ def localise(
     rows = [
         (
             _pointing(evidence, reference, tolerance),
-            *_overlap(evidence, reference, threshold),
+            *overlap(evidence, reference, threshold),
             _energy(evidence, reference),
         )
         for evidence, reference in zip(maps[asked], references[asked], strict=True)
@@ -113,12 +113,18 @@ def box_mask(space: tuple[int, ...], start_px: tuple[float, ...], size_px: tuple
     return mask
 
 
-def _pointing(evidence: Map, reference: Region, tolerance_px: float) -> float:
-    distance = np.asarray(ndimage.distance_transform_edt(~reference))
-    return float((distance[evidence == evidence.max()] <= tolerance_px).mean())
+def overlap(evidence: Map, reference: Region, threshold: float) -> tuple[float, float]:
+    """IoU and IoBB of one map.
 
+    Args:
+        evidence: the map.
+        reference: where the finding is, not empty.
+        threshold: share of the map's maximum from which a pixel belongs to the region.
 
-def _overlap(evidence: Map, reference: Region, threshold: float) -> tuple[float, float]:
+    Returns:
+        Intersection over union of region and reference; and the share of the box around the strongest connected part of
+        the region that lies in the reference. Both 0 for a map without positive evidence.
+    """
     top = evidence.max()
     if not top > 0:
         return 0.0, 0.0
@@ -128,6 +134,11 @@ def _overlap(evidence: Map, reference: Region, threshold: float) -> tuple[float,
     ndimage.label(region, output=parts)
     box = ndimage.find_objects(parts)[parts.flat[evidence.argmax()] - 1]
     return float(iou), float(reference[box].mean())
+
+
+def _pointing(evidence: Map, reference: Region, tolerance_px: float) -> float:
+    distance = np.asarray(ndimage.distance_transform_edt(~reference))
+    return float((distance[evidence == evidence.max()] <= tolerance_px).mean())
 
 
 def _energy(evidence: Map, reference: Region) -> float:
