@@ -1,0 +1,64 @@
+"""Charts of the degradation study as SVG files that stand alone and read on light and on dark paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from resight.evidence.figures import Chart, Line
+from resight.evidence.theme import style_variables
+
+_GAP, _HEAD, _KEY = 18, 22, 30
+"""Pixels between charts, above each for its name, and below all for the key."""
+_SWATCH, _LETTER = 34, 6.6
+"""Pixels of a line's sample in the key, and about how wide a letter is."""
+
+
+def standalone(title: str, charts: Sequence[tuple[str, Chart]], *, columns: int = 2) -> str:
+    """Charts side by side with one key, as an SVG document.
+
+    Args:
+        title: read out by screen readers.
+        charts: name above the chart, and the chart; all of one size.
+        columns: charts in a row.
+    """
+    width, height = charts[0][1].size
+    rows = -(-len(charts) // columns)
+    across, down = columns * (width + _GAP) + _GAP, rows * (height + _HEAD + _GAP) + _KEY
+    parts: list[Markup] = []
+    for number, (name, chart) in enumerate(charts):
+        x, y = _GAP + number % columns * (width + _GAP), number // columns * (height + _HEAD + _GAP) + _HEAD
+        parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(x, y - 6, name))
+        place = Markup('<g transform="translate({} {})"><svg width="{}" height="{}">{}</svg></g>')
+        parts.append(place.format(x, y, width, height, chart.svg()))
+    parts.append(_key([line for _, chart in charts for line in chart.lines], down - 10))
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {across} {down}" width="{across}" '
+        f'height="{down}"><title>{escape(title)}</title><style>{_style()}</style>'
+    )
+    return head + '<rect class="paper" width="100%" height="100%"/>' + Markup("").join(parts) + "</svg>\n"
+
+
+def _key(lines: Sequence[Line], y: float) -> Markup:
+    parts: list[Markup] = []
+    x = float(_GAP)
+    for name, style in dict.fromkeys((line.name, line.style) for line in lines if line.name):
+        sample = Markup('<path class="line {}" d="M{:.0f} {:.0f}h26"/>').format(style, x, y - 4)
+        parts.append(sample + Markup('<text class="name" x="{:.0f}" y="{:.0f}">{}</text>').format(x + _SWATCH, y, name))
+        x += _SWATCH + _LETTER * len(name) + _GAP
+    return Markup("").join(parts)
+
+
+def _style() -> str:
+    return (
+        f"svg {{ {style_variables(dark=False)} font-family: system-ui, sans-serif; }}"
+        f"@media (prefers-color-scheme: dark) {{ svg {{ {style_variables(dark=True)} }} }}"
+        ".paper { fill: var(--paper); } .grid { stroke: var(--rule); fill: none; }"
+        ".tick, .axis { fill: var(--muted); font-size: 11px; } .name { fill: var(--ink); font-size: 12px; }"
+        ".line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }"
+        ".line.model { stroke: var(--model); } .dot.model { fill: var(--model); }"
+        ".line.second { stroke: var(--second); stroke-dasharray: 7 3; } .dot.second { fill: var(--second); }"
+        ".line.third { stroke: var(--good); stroke-dasharray: 1.5 3; } .dot.third { fill: var(--good); }"
+        ".line.reference { stroke: var(--reference); stroke-dasharray: 4 4; }"
+    )

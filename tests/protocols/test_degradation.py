@@ -1,0 +1,132 @@
+"""The degradation study: blocks are really left out, gradients written down, and the words follow the numbers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resight.backbones import build_backbone
+from resight.errors import OutputError, SettingsError
+from resight.protocols import PROTOCOLS, Surroundings, write_study
+from resight.protocols.degradation_memory import MemoryCase, measure_memory
+from resight.protocols.degradation_runs import GradientLog, Network, gradient_steps, without_block
+from resight.protocols.degradation_words import Found, conclude, tables
+
+
+def network(**options: Any) -> torch.nn.Module:
+    torch.manual_seed(0)
+    style = {"depth": 20, "width": 4, "shortcut": "pad", "zero_init": False}
+    return build_backbone("resnet", in_channels=1, **{**style, **options}).eval()
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_block_left_out_is_a_branch_of_zeros(position: int) -> None:
+    backbone, images = network(), torch.rand(2, 1, 16, 16)
+    whole = backbone(images)
+    with without_block(backbone.layer2, position):
+        without = backbone(images)
+    norm = backbone.layer2[position].bn2
+    kept = norm.weight.detach().clone(), norm.bias.detach().clone()
+    with torch.no_grad():
+        norm.weight.zero_()
+        norm.bias.zero_()
+    torch.testing.assert_close(without, backbone(images))
+    with torch.no_grad():
+        norm.weight.copy_(kept[0])
+        norm.bias.copy_(kept[1])
+    assert torch.equal(whole, backbone(images))
+    assert not torch.allclose(whole, without)
+
+
+def test_gradients_are_written_at_the_steps_asked_for_and_survive_an_interruption(tmp_path: Path) -> None:
+    backbone = network().train()
+    backbone(torch.rand(2, 1, 16, 16)).sum().backward()
+    expected = float(backbone.conv1.weight.grad.norm())
+    for _ in range(2):  # a second log reads what the first wrote
+        log = GradientLog(backbone, gradient_steps(4, 5), tmp_path / "g.json", lambda *_: None)
+        for step in range(1, 21):
+            log("train", step, 20, "")
+    entries = log.read()
+    assert [entry["step"] for entry in entries] == [1, 5, 10, 20]
+    assert entries[0]["norms"][0] == pytest.approx(expected)
+    assert len(entries[0]["norms"]) == 19
+
+
+def run(depth: int, *, plain: bool, loss: float, first: float) -> dict[str, Any]:
+    return {
+        "asked": {"network": asdict(Network(depth, plain, 0, 8)), "training": {"epochs": 1}},
+        "history": [{"loss": loss}],
+        "gradients": [{"step": 1, "norms": [first, 1.0]}],
+        "test_auroc": {"value": 0.9},
+        "dropped": [],
+    }
+
+
+def found(first: float, deep_loss: float) -> Found:
+    runs = [
+        run(depth, plain=plain, loss=deep_loss if plain and depth == 56 else 0.1 + depth / 1e4 * plain, first=first)
+        for depth in (20, 56)
+        for plain in (True, False)
+    ]
+    return Found(tuple(runs), None, ())
+
+
+def test_words_follow_the_numbers() -> None:
+    degraded = " ".join(conclude(found(first=2.0, deep_loss=0.6)))
+    assert "the plain network degrades" in degraded
+    assert "the residual network shows no difference" in degraded
+    assert "not held back by the vanishing gradient" in degraded
+    assert "do not vanish" in degraded
+    fine = " ".join(conclude(found(first=0.01, deep_loss=0.05)))
+    assert "the plain network gains from depth" in fine
+    assert "do become small" in fine
+    assert "explodes with depth" in " ".join(conclude(found(first=1e5, deep_loss=0.6)))
+
+
+def test_published_figures_of_other_images_stand_apart() -> None:
+    headings = tables(found(first=1.0, deep_loss=0.6))
+    published = [heading for heading, rows in headings.items() if any(row.published for row in rows)]
+    assert len(published) == 1
+    assert "not comparable" in published[0]
+    assert all(row.ours is None for row in headings[published[0]])
+
+
+def test_depths_without_three_stages_are_refused() -> None:
+    with pytest.raises(SettingsError, match="none of the networks of three stages"):
+        PROTOCOLS.options("degradation", {"depths": [20, 50]})
+
+
+@pytest.mark.slow
+def test_checkpointing_bounds_memory() -> None:
+    kept, bounded = (
+        measure_memory(MemoryCase(depth=164, width=8, batch_size=32, checkpointed=checkpointed))
+        for checkpointed in (False, True)
+    )
+    assert kept["peak_gb"] - kept["idle_gb"] > 2 * (bounded["peak_gb"] - bounded["idle_gb"])
+
+
+@pytest.mark.slow
+def test_smoke_run_is_kept_and_not_repeated(real_data, tmp_path: Path) -> None:
+    seen: list[str] = []
+    surroundings = Surroundings(
+        data=real_data("cxr_pneumonia_kermany"),
+        out=tmp_path,
+        smoke=True,
+        progress=lambda stage, *_: seen.append(stage),
+    )
+    study = PROTOCOLS.build("degradation", {}, surroundings=surroundings)
+    write_study(tmp_path, study)
+    for name in study.pictures:
+        ET.parse(tmp_path / name)
+    assert any(stage.startswith("train") for stage in seen)
+    seen.clear()
+    again = PROTOCOLS.build("degradation", {}, surroundings=surroundings)
+    assert not any(stage.startswith("train") for stage in seen)
+    assert again.tables == study.tables
+    with pytest.raises(OutputError, match="other settings"):
+        PROTOCOLS.build("degradation", {"learning_rate": 0.05}, surroundings=surroundings)
