@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from resight.errors import TrainingError
-from resight.evaluation import auroc
-from resight.models import autocast, channels_last, choose_device, with_channels_last
+from resight.models import Classifier, autocast, channels_last, choose_device, with_channels_last
 from resight.models.device import Precision
 from resight.predictions import scores_of
 from resight.preprocess import Augmentation, Mixup
@@ -25,7 +24,11 @@ from resight.training.imbalance import positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
-from resight.types import Progress, Scores, Task, silent
+from resight.training.validate import macro_auroc, predict_logits
+from resight.types import Progress, Task, silent
+
+_AUXILIARY_WEIGHT = 0.4
+"""Of the side branch's loss, as in the reference implementation of Inception-v3."""
 
 
 @dataclass
@@ -97,24 +100,6 @@ def fit(
         SettingsError: a loss that does not fit the task, a device that is not there.
     """
     return _Run(model, train, validation, options, task, folder, augmentation, progress).run(resume=resume)
-
-
-def predict_logits(
-    model: nn.Module,
-    data: TrainingData,
-    *,
-    batch_size: int,
-    device: torch.device,
-    precision: Precision = "fp32",
-    workers: int = 0,
-) -> Scores:
-    """Logits `(N, L)` of every sample, in order, in evaluation mode."""
-    model.eval()
-    logits = np.empty(data.targets.shape)
-    with torch.inference_mode(), autocast(precision, device):
-        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device, workers=workers):
-            logits[batch.samples.numpy()] = model(channels_last(batch.images)).float().cpu().numpy()
-    return logits
 
 
 class _Run:
@@ -219,8 +204,11 @@ class _Run:
         known = mask.sum().clamp(min=1)
         for part in torch.arange(len(images), device=images.device).chunk(options.accumulate):
             with autocast(self.precision, self.device):
-                logits = self.model(channels_last(images[part]))
-            loss = self.loss(logits.float(), targets[part], mask[part]) * (mask[part].sum() / known)
+                logits, auxiliary = _answers(self.model, channels_last(images[part]))
+            loss = self.loss(logits.float(), targets[part], mask[part])
+            if auxiliary is not None:
+                loss = loss + _AUXILIARY_WEIGHT * self.loss(auxiliary.float(), targets[part], mask[part])
+            loss = loss * (mask[part].sum() / known)
             if not torch.isfinite(loss):
                 self._keep_bad_batch(batch)
             loss.backward()
@@ -257,7 +245,7 @@ class _Run:
         )
         data = self.validation
         loss = float(self.loss(*(torch.from_numpy(a) for a in (logits, np.nan_to_num(data.targets), data.mask))))
-        macro = _macro_auroc(scores_of(logits, self.task), data)
+        macro = macro_auroc(scores_of(logits, self.task), data)
         value = (-loss if np.isnan(macro) else macro, -loss)
         if value > (state.best_value, -state.best_loss):  # small cohorts reach the same AUROC many times
             state.best_epoch, state.best_value, state.best_loss = state.epoch, value[0], loss
@@ -334,12 +322,9 @@ def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Lo
     return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
 
 
-def _macro_auroc(scores: Scores, data: TrainingData) -> float:
-    """Mean over the labels that have both classes among the known images; NaN where none has."""
-    columns = zip(data.targets.T, scores.T, data.mask.T, strict=True)
-    values = [auroc(target[known] > 0.5, score[known]).value for target, score, known in columns]
-    estimable = [value for value in values if not np.isnan(value)]
-    return float(np.mean(estimable)) if estimable else float("nan")
+def _answers(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits, and those of a side branch where the network has one."""
+    return model.forward_with_auxiliary(images) if isinstance(model, Classifier) else (model(images), None)
 
 
 def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:
