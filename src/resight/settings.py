@@ -44,9 +44,10 @@ def load_toml(path: Path, model: type[AnyOptions], overrides: Iterable[str] = ()
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"not valid TOML: {error}", where=str(path)) from error
-    for override in overrides:
+    given = list(overrides)
+    for override in given:
         _apply_override(data, override)
-    return validate(model, data, where=str(path), text=text)
+    return validate(model, data, where=str(path), text=text, overridden=given)
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -66,7 +67,15 @@ def dump_toml(settings: Options) -> str:
     return tomli_w.dumps(_without_none(settings.model_dump(mode="json")))
 
 
-def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, text: str = "") -> AnyOptions:
+def validate(
+    model: type[AnyOptions],
+    data: Mapping[str, Any],
+    *,
+    where: str,
+    text: str = "",
+    below: Sequence[str] = (),
+    overridden: Sequence[str] = (),
+) -> AnyOptions:
     """Build settings from a mapping; the first thing wrong becomes one readable line.
 
     Args:
@@ -74,6 +83,8 @@ def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, te
         data: keys and values.
         where: what the data came from, for the message.
         text: the TOML text, to name the line.
+        below: sections of the text that the data stand in.
+        overridden: overrides, which are to blame where the value is theirs.
 
     Raises:
         SettingsError: unknown key or impossible value.
@@ -82,12 +93,12 @@ def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, te
         return model.model_validate(dict(data))
     except ValidationError as error:
         first = error.errors()[0]
-        location = [str(part) for part in first["loc"]]
-        line = _line_of(text, location)
-        place = f"{where}:{line}" if line else where
+        inside = [str(part) for part in first["loc"]]
+        location = [*below, *inside]
+        place = place_of(location, where=where, text=text, overridden=overridden)
         key = ".".join(location)
         if first["type"] == "extra_forbidden":
-            names = _keys_at(model, location[:-1])
+            names = _keys_at(model, inside[:-1])
             raise SettingsError(f"unknown key {key!r}", where=place, fix=nearest(location[-1], names)) from None
         if first["type"] == "missing":
             raise SettingsError(f"the key {key!r} is missing", where=place) from None
@@ -95,6 +106,22 @@ def validate(model: type[AnyOptions], data: Mapping[str, Any], *, where: str, te
         raise SettingsError(
             f"{key} = {first['input']!r}" if key else "settings", where=place, expected=message
         ) from None
+
+
+def place_of(location: Sequence[str], *, where: str, text: str, overridden: Sequence[str] = ()) -> str:
+    """Where a setting was given: `--set` for an override, otherwise file and line.
+
+    Args:
+        location: sections and key.
+        where: the file.
+        text: its text; empty where there is no file.
+        overridden: overrides `section.key=value`.
+    """
+    keys = (override.partition("=")[0].strip().split(".") for override in overridden)
+    if any(list(location[: len(key)]) == key for key in keys):
+        return "--set"
+    line = _line_of(text, location)
+    return f"{where}:{line}" if line else where
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -167,6 +194,8 @@ def _line_of(text: str, location: Sequence[str]) -> int:
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
             section = [part.strip() for part in header[1].split(".")]
+            if section == list(location):
+                return number
         elif (key := re.match(r"\s*([\w.-]+)\s*=", line)) and [*section, *key[1].split(".")] == list(location):
             return number
     return 0

@@ -28,6 +28,8 @@ from resight import types
 from resight.errors import OutputError
 from resight.settings import plain
 
+_MADE_BY_US = ("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs")
+"""Files that tell a folder of ours (run, demo, phantom, study) from one that holds somebody's images."""
 talk = Console(stderr=True, highlight=False)
 
 
@@ -53,15 +55,29 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse an output path that is taken, before any work is done for it.
+
+    Raises:
+        OutputError: it exists and `force` is off, or replacing it would remove what Resight did not make.
+    """
+    if not _is_taken(path):
+        return
+    if not force:
+        raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
+    if path.is_dir() and not any((path / name).exists() for name in _MADE_BY_US):
+        found = "--force replaces only folders that Resight made, and this one holds something else"
+        raise OutputError(found, where=str(path), fix="Choose another folder.")
+
+
 def fresh(path: Path, *, force: bool) -> Path:
     """Make sure that an output path is free.
 
     Raises:
-        OutputError: it exists and `force` is off, or it cannot be removed or its parent cannot be made.
+        OutputError: as `check_free`, or it cannot be removed or its parent cannot be made.
     """
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        if not force:
-            raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
+    check_free(path, force=force)
+    if _is_taken(path):
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError as error:
@@ -71,6 +87,11 @@ def fresh(path: Path, *, force: bool) -> Path:
     except OSError as error:
         raise OutputError(f"cannot be made ({error.strerror})", where=str(path.parent)) from error
     return path
+
+
+def _is_taken(path: Path) -> bool:
+    """A file, or a folder with something in it; not a device such as `/dev/stdout`."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 class _Rate(ProgressColumn):

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import fresh, say
+from resight.cli.console import check_free, fresh, say
 
 
 def plan(
@@ -29,6 +29,8 @@ def plan(
     """
     from resight.experiments import plan_experiment
 
+    if out is not None:
+        check_free(out, force=force)
     text, _ = plan_experiment(cohort.options(), minutes)
     if out is None:
         sys.stdout.write(text)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, progress_bars, result_table, say
+from resight.cli.console import check_free, fresh, progress_bars, result_table, say
 
 _SHOWN_ROWS = 20
 _SHOWN = ("image", "label", "probability", "decision", "operating_point", "alerts", "error")
@@ -40,6 +40,8 @@ def predict(
     for path in images:
         if not path.exists():
             raise ImageError("no such file or folder", where=str(path))
+    if out is not None:
+        check_free(out, force=force)
     predictor = Predictor.load(bundle_folder(bundle), device=device)
     with progress_bars() as progress:
         predictions = predictor.predict(images, operating_point=operating_point, batch=batch, progress=progress)

@@ -32,11 +32,10 @@ def train(
         smoke: one epoch on small images, to see that everything fits together.
         as_json: print the figures for programs.
     """
-    from resight.experiments import ExperimentSettings, train_experiment
+    from resight.experiments import load_experiment, train_experiment
     from resight.experiments import smoke as smoke_run
-    from resight.settings import load_toml
 
-    chosen = load_toml(settings, ExperimentSettings, set_ or [])
+    chosen = load_experiment(settings, set_ or [])
     if smoke:
         chosen = smoke_run(chosen)
     if not resume:

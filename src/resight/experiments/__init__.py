@@ -1,8 +1,9 @@
 """The whole street: from an experiment file to a run folder, and from a cohort to an experiment file."""
 
+from resight.experiments.load import load_experiment
 from resight.experiments.plan import plan_experiment
 from resight.experiments.prepare import smoke
 from resight.experiments.run import Run, train_experiment
 from resight.experiments.settings import ExperimentSettings
 
-__all__ = ["ExperimentSettings", "Run", "plan_experiment", "smoke", "train_experiment"]
+__all__ = ["ExperimentSettings", "Run", "load_experiment", "plan_experiment", "smoke", "train_experiment"]

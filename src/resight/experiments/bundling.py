@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,18 @@ def make_manifest(
         limits=_limits(settings, judged),
         metrics=_figures(judged) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
-        settings=settings.model_dump(mode="json"),
+        settings=_without_folders(settings.model_dump(mode="python")),
         versions={name: version for name, version in versions.items() if version},
     )
+
+
+def _without_folders(value: Any) -> Any:
+    """Settings in which a path is its last name: a bundle travels, and folders name people and machines."""
+    if isinstance(value, dict):
+        return {key: _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(one) for one in value]
+    return value.name if isinstance(value, Path) else value
 
 
 def _figures(judged: Judged) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def _limits(settings: ExperimentSettings, judged: Judged) -> tuple[str, ...]:
     if not settings.intended_use:
         limits.append("No intended use was stated.")
     if judged.evaluated_on != "test":
-        limits.append("There was no test split: all figures come from the images that chose epoch and thresholds.")
+        limits.append("No test image had a label: all figures come from the images that chose epoch and thresholds.")
     if settings.split.group == ("none",):
         limits.append("Patients were not known, so training and test may share some.")
     return (*limits, *judged.evaluation.notes)

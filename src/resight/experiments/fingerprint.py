@@ -15,7 +15,7 @@ from resight.imaging import read
 from resight.models import ModelOptions, autocast, build_classifier, choose_device, with_channels_last
 from resight.models.device import Device, Precision
 from resight.training import TrainingOptions
-from resight.training.precision import choose_precision
+from resight.training.precision import choose_precision, choose_threads
 from resight.types import Cohort, Image, Mask, Targets, Task
 
 _LOOKED_AT = 150
@@ -24,6 +24,8 @@ _COLOUR_DIFFERENCE = 0.02
 """Mean difference of the colour channels above which a picture is really coloured, not grey stored as RGB."""
 _PROBE_PX = 64
 _PROBE_BATCH = 16
+_PROBE_STEPS = 10
+"""Timed steps; the fastest counts, as other programs can only slow a step down."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,10 @@ def measure_machine(channels: int, device: Device = "auto") -> Machine:
     model = with_channels_last(model.to(place)).train()
     images = torch.randint(0, 256, (_PROBE_BATCH, channels, _PROBE_PX, _PROBE_PX), dtype=torch.uint8, device=place)
     precision = choose_precision(model, images, TrainingOptions(), place)
-    seconds = min(_step_seconds(model, images, precision, place) for _ in range(4))
+    every = torch.get_num_threads()
+    torch.set_num_threads(choose_threads(model, images, precision, place))
+    seconds = min(_step_seconds(model, images, precision, place) for _ in range(_PROBE_STEPS))
+    torch.set_num_threads(every)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(place.type, precision, cores, images[:, 0].numel() / seconds)
 

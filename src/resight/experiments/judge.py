@@ -31,7 +31,7 @@ class Judged:
         calibration: fitted on the validation images.
         operating_points: chosen on the validation images.
         predictions: all rows; those only trained on have no scores.
-        evaluation: of the test rows; of the validation rows, and then optimistic, where there is no test split.
+        evaluation: of the test rows; of the validation rows, and then optimistic, where no test row has a label.
         evaluated_on: `test` or `validation`.
     """
 
@@ -66,7 +66,7 @@ def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) 
         probabilities[validation], targets[validation], mask[validation], cohort.labels, settings.operating_points
     )
     predictions = _table(cohort, ensemble, probabilities, points)
-    evaluated_on = "test" if prepared.in_split("test").any() else "validation"
+    evaluated_on = "test" if mask[prepared.in_split("test")].any() else "validation"
     options = settings.evaluation.model_copy(update={"split": evaluated_on})
     evaluation = evaluate(predictions, options, operating_points=points)
     return Judged(calibration, points, predictions, evaluation, evaluated_on)

@@ -16,6 +16,8 @@ from resight.types import Cohort
 
 _SIZES_PX = (32, 64, 96, 128, 160, 192, 224, 288, 320, 384, 448, 512)
 _VOLUME_SIZES_PX = (32, 48, 64, 96, 128)
+_SMALLEST_PX = {2: 96, 3: 48}
+"""Below this findings are a pixel wide: a plan takes longer than asked for rather than going there."""
 _FEWEST_EPOCHS, _MOST_EPOCHS = 15, 60
 _SAMPLES_SEEN = 20_000
 """Images shown to a small network until its validation AUROC stops rising; below this, longer is better."""
@@ -85,7 +87,7 @@ def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[C
     yield Choice(
         "training", "batch_size", batch, f"{found.images} images give about {found.images // batch} steps an epoch"
     )
-    yield Choice("training", "epochs", epochs, f"fits about {minutes:g} minutes on this machine ({machine.device})")
+    yield Choice("training", "epochs", epochs, f"for about {minutes:g} minutes on this machine ({machine.device})")
     yield Choice("training", "precision", machine.precision, "the faster one of fp32 and bf16, measured here")
     rare = found.rarest < 0.02
     reason = f"the rarest label state makes up {found.rarest:.1%}"
@@ -113,6 +115,7 @@ def _size_and_epochs(found: Fingerprint, machine: Machine, minutes: float) -> tu
     budget = minutes * 60 * machine.pixels_per_s
     wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_SAMPLES_SEEN / max(trained, 1))))
     usable = [s for s in sizes if s <= max(found.short_side_px, sizes[0])]
+    usable = [s for s in usable if s >= min(_SMALLEST_PX[found.dims], usable[-1])]
     affordable = [s for s in usable if wanted * trained * s**found.dims <= budget] or [usable[0]]
     cap = 224 if found.dims == 2 and machine.device == "cpu" else sizes[-1]
     size = max(s for s in affordable if s <= cap)
@@ -124,6 +127,9 @@ def _size_and_epochs(found: Fingerprint, machine: Machine, minutes: float) -> tu
         if size < cap
         else "what ResNets are made for"
     )
+    minutes_needed = epochs * trained * size**found.dims / machine.pixels_per_s / 60
+    if minutes_needed > 1.5 * minutes:
+        limit += f", and still about {minutes_needed:.0f} minutes"
     reason = f"short sides are {found.short_side_px} px at the median; limited by {limit}"
     return size, epochs, reason
 

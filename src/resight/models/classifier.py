@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Shaped
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from resight.backbones import BACKBONES, Backbone, load_weights
@@ -44,10 +44,12 @@ class ModelOptions(Options):
 
     @field_validator("backbone", "head")
     @classmethod
-    def _named(cls, part: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(part.get("name"), str):
+    def _named(cls, part: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        usual = {"backbone": "resnet", "head": "linear"}[str(info.field_name)]
+        named = {"name": usual, **part}
+        if not isinstance(named["name"], str):
             raise ValueError("a key `name` with the name of a member")
-        return part
+        return named
 
     @field_validator("std")
     @classmethod

@@ -88,6 +88,7 @@ class Worker:
             env={**os.environ, "PYTHONPATH": paths},
             text=True,
             encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is the caller's to answer, which ends this process then
         )
 
     def __enter__(self) -> Worker:

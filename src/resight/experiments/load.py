@@ -1,0 +1,43 @@
+"""Reading an experiment file: every key is checked before the first image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from resight.backbones import BACKBONES
+from resight.experiments.settings import ExperimentSettings
+from resight.heads import HEADS
+from resight.registry import Registry
+from resight.settings import load_toml, place_of, validate
+from resight.training import LOSSES
+
+
+def load_experiment(path: Path, overrides: Iterable[str] = ()) -> ExperimentSettings:
+    """Read an experiment file, and check the options of the backbone, the head and the loss that it names.
+
+    Args:
+        path: TOML file.
+        overrides: `section.key=value` strings.
+
+    Raises:
+        SettingsError: file and line, or `--set`, and what is wrong there.
+    """
+    given = list(overrides)
+    settings = load_toml(path, ExperimentSettings, given)
+    text = path.read_text(encoding="utf-8-sig")
+
+    def check(registry: Registry[Any], name: str, options: Mapping[str, Any], *below: str) -> None:
+        section = below[:-1] if below[-1] == "options" else below
+        place = place_of([*section, "name"], where=str(path), text=text, overridden=given)
+        member = registry.member(name, where=place)
+        validate(member.options, options, where=str(path), text=text, below=below, overridden=given)
+
+    for registry, part in ((BACKBONES, "backbone"), (HEADS, "head")):
+        options = dict(getattr(settings.model, part))
+        check(registry, options.pop("name"), options, "model", part)
+    loss = settings.training.loss
+    if loss.name != "auto":
+        check(LOSSES, loss.name, loss.options, "training", "loss", "options")
+    return settings
