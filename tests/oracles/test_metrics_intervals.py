@@ -192,3 +192,16 @@ def test_exact_interval_never_covers_less_than_it_says(share: float) -> None:
     n = 45
     inside = [low <= share <= high for low, high in (clopper_pearson(k, n) for k in range(n + 1))]
     assert stats.binom.pmf(np.flatnonzero(inside), n, share).sum() >= 0.95
+
+
+def test_published_delong_interval() -> None:
+    """109 CT images rated 1 to 5, Hanley & McNeil 1982, Radiology 143:29, table I.
+
+    The area, its DeLong standard error and interval are those that Stata's manual prints for these data (`roctab`).
+    """
+    ratings = np.arange(1.0, 6.0)
+    normal, abnormal = np.repeat(ratings, [33, 6, 6, 11, 2]), np.repeat(ratings, [3, 2, 2, 11, 33])
+    found = auroc_with_interval(np.repeat([0, 1], [58, 51]), np.concatenate([normal, abnormal]))
+    assert round(found.value, 4) == 0.8932
+    assert round((found.high - found.low) / 2 / stats.norm.ppf(0.975), 4) == 0.0307
+    assert (round(found.low, 5), round(found.high, 5)) == (0.83295, 0.95339)
