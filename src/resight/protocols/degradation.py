@@ -195,11 +195,11 @@ def _draw(found: Found, folder: Path) -> dict[str, str]:
             "head (right), seed 0; decimal logarithm of the norm",
             standalone("Gradient norms of plain and residual networks", _gradient_charts(found)),
         ),
-        "memory.svg": (
-            "Peak memory of a training process against depth",
-            standalone("Peak memory against depth", [("All depths", _memory_chart(found))], columns=1),
-        ),
     }
+    if found.memory:
+        caption = "Peak memory of a training process against depth"
+        chart = standalone("Peak memory against depth", [("All depths", _memory_chart(found))], columns=1)
+        pictures["memory.svg"] = (caption, chart)
     for name, (_, text) in pictures.items():
         (folder / name).write_text(text, encoding="utf-8")
     return {name: caption for name, (caption, _) in pictures.items()}
