@@ -1,0 +1,177 @@
+"""The images of the brain study, prepared and grouped, and the ways they are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from resight.cohorts import CohortOptions, LeakOptions, SplitOptions, assign_folds, leakcheck, load_cohort, split_cohort
+from resight.errors import CohortError
+from resight.preprocess import Recipe, Store
+from resight.training.data import TrainingData
+from resight.types import Cohort, MetricValue, Progress
+
+Design = Literal["hold-out", "cross-validation", "small"]
+LABEL = "abnormal"
+_FREE = ("none",)  # no patient is known: the clusters of look-alikes are all that keeps slices together
+_LOOK_ALIKE = LeakOptions(near_bits=20, near_residual=0.7, workers=1)
+"""Wider than for copies: neighbouring slices of a patient differ more, and joining strangers does a split no harm."""
+_FIX = (
+    "Give --data the folder with index.csv (columns file and abnormal) and the images it lists, "
+    "for example from the public brain tumour MRI collection of Nickparvar."
+)
+Rows = Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class BrainImages:
+    """The cohort with its prepared images.
+
+    Attributes:
+        cohort: one row an image.
+        store: prepared images, row by row.
+        clusters: file with the cluster of near-duplicates of every image.
+        groups: the same as an array `(N,)`.
+        colour_mode: AUROC of the files' colour mode alone; undefined where all files have the same.
+    """
+
+    cohort: Cohort
+    store: Store
+    clusters: Path
+    groups: Shaped[np.ndarray, " N"]
+    colour_mode: MetricValue
+
+    @property
+    def targets(self) -> Int[np.ndarray, " N"]:
+        """1 for abnormal, 0 for normal."""
+        return self.cohort.targets()[:, 0].astype(np.int64)
+
+    def samples(self, rows: Rows) -> TrainingData:
+        """Some rows as training data."""
+        table = self.cohort.table.iloc[rows]
+        targets = self.cohort.targets()[rows]
+        return TrainingData(self.store, rows, targets, ~np.isnan(targets), tuple(table["image"].astype(str)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """One division of the images; whole clusters lie in one part.
+
+    Attributes:
+        design: which way of dividing it belongs to.
+        round: repetition.
+        fold: fold of the repetition; 0 for a hold-out.
+        train: rows a network is trained on.
+        validation: rows that choose its epoch; heads and classifiers are fitted on these too.
+        test: rows that judge.
+    """
+
+    design: Design
+    round: int
+    fold: int
+    train: Rows
+    validation: Rows
+    test: Rows
+
+    @property
+    def name(self) -> str:
+        """For file names."""
+        return f"{self.design}-{self.round}-{self.fold}"
+
+    @property
+    def learn(self) -> Rows:
+        """Everything that is not for testing, in order."""
+        return np.sort(np.concatenate([self.train, self.validation]))
+
+
+def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress) -> BrainImages:
+    """Read the table, find near-duplicates and prepare the images.
+
+    Args:
+        data: folder with `index.csv` and the images.
+        recipe: how to prepare them.
+        out: where clusters and prepared images are kept.
+        progress: told while images are read.
+
+    Raises:
+        CohortError: the folder does not hold the study's table and images.
+    """
+    if not (data / "index.csv").is_file():
+        raise CohortError("no index.csv here", where=str(data), expected="the images of the brain study", fix=_FIX)
+    cohort = load_cohort(CohortOptions(path=data, labels=(LABEL,)))
+    cohort = replace(cohort, table=cohort.table.drop(columns="split", errors="ignore"))
+    report = leakcheck(cohort, _LOOK_ALIKE, progress=lambda done, n: progress("look-alikes", done, n, ""))
+    out.mkdir(parents=True, exist_ok=True)
+    clusters = out / "clusters.csv"
+    report.clusters.to_csv(clusters, index=False, lineterminator="\n")
+    found = [column.auroc for column in report.columns if column.column == "file colour_mode"]
+    store = Store.build(
+        cohort.paths, recipe, out / "store", workers=1, progress=lambda done, n: progress("prepare", done, n, "")
+    )
+    if store.errors:
+        first = next(iter(store.errors.values()))
+        raise CohortError(f"{len(store.errors)} images cannot be read: {first}", where=str(data))
+    return BrainImages(
+        cohort,
+        store,
+        clusters,
+        report.clusters["cluster"].to_numpy(),
+        found[0] if found else MetricValue.undefined("all files have the same colour mode"),
+    )
+
+
+def hold_outs(images: BrainImages, *, times: int, test: float, validation: float, seed: int) -> Iterator[Split]:
+    """Repeated stratified hold-outs.
+
+    Args:
+        images: the cohort.
+        times: how many.
+        test: share of images that judge.
+        validation: share of the others that choose the epoch.
+        seed: of the first; each repetition has the next.
+    """
+    fractions = ((1 - test) * (1 - validation), (1 - test) * validation, test)
+    for number in range(times):
+        options = SplitOptions(fractions=fractions, group=_FREE, clusters=images.clusters, seed=seed + number)
+        part = split_cohort(images.cohort, options).table["split"].to_numpy()
+        train, validate, judge = (np.flatnonzero(part == name) for name in ("train", "validation", "test"))
+        yield Split("hold-out", number, 0, train, validate, judge)
+
+
+def cross_validations(
+    images: BrainImages, *, rounds: int, folds: int, validation: float, seed: int, per_class: int | None = None
+) -> Iterator[Split]:
+    """Repeated stratified k-fold cross-validation.
+
+    Args:
+        images: the cohort.
+        rounds: repetitions.
+        folds: k.
+        validation: share of the learning images that choose the epoch.
+        seed: of the first round; each has the next.
+        per_class: draw so many normal and abnormal images anew in every round; None takes all.
+    """
+    for number in range(rounds):
+        rng = np.random.default_rng((seed, number))
+        drawn = np.arange(len(images.cohort)) if per_class is None else _draw(images.targets, per_class, rng)
+        part = images.cohort.rows(np.isin(np.arange(len(images.cohort)), drawn))
+        folded = assign_folds(part, folds, seed + number, group=_FREE, clusters=images.clusters)
+        fold = folded.table["fold"].to_numpy()
+        for k in range(folds):
+            learn = part.rows(fold != k)
+            options = SplitOptions(
+                fractions=(1 - validation, validation, 0.0), group=_FREE, clusters=images.clusters, seed=seed + number
+            )
+            inner = split_cohort(learn, options).table["split"].to_numpy()
+            rows = drawn[fold != k]
+            design: Design = "cross-validation" if per_class is None else "small"
+            yield Split(design, number, k, rows[inner == "train"], rows[inner == "validation"], drawn[fold == k])
+
+
+def _draw(targets: Int[np.ndarray, " N"], per_class: int, rng: np.random.Generator) -> Rows:
+    return np.sort(np.concatenate([rng.choice(np.flatnonzero(targets == c), per_class, replace=False) for c in (0, 1)]))

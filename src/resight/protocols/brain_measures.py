@@ -1,0 +1,187 @@
+"""Figures of the brain study: metrics of every split, their means, and tests of differences between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from resight.evaluation import auroc, holm
+from resight.evaluation.resampled import ResampledTTest, corrected_resampled_t_test
+from resight.protocols.brain_data import BrainImages, Design
+from resight.protocols.brain_heads import CLASSICAL, RANDOMISED, Outcome, methods, reference, searched
+from resight.protocols.brain_networks import Source
+from resight.training.hidden_search import SearchMode
+from resight.types import MetricValue
+
+Metric = Literal["accuracy", "sensitivity", "specificity", "AUROC"]
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
+COMPARED: Final[tuple[Metric, ...]] = ("accuracy", "AUROC")
+LEVEL: Final = 0.05
+_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One way of dividing the images with one source of features, and what came of it.
+
+    Attributes:
+        images: the cohort.
+        source: where the features come from.
+        outcomes: one per split.
+        modes: what the bats moved.
+    """
+
+    images: BrainImages
+    source: Source
+    outcomes: Sequence[Outcome]
+    modes: tuple[SearchMode, ...]
+
+    @property
+    def design(self) -> Design:
+        """How the images were divided."""
+        return self.outcomes[0].split.design
+
+    @property
+    def title(self) -> str:
+        """Heading in the study page."""
+        first = self.outcomes[0].split
+        rounds = len({o.split.round for o in self.outcomes})
+        images = len(first.learn) + len(first.test)
+        if self.design == "hold-out":
+            divided = f"{rounds} hold-outs of {images} images"
+        else:
+            folds = len(self.outcomes) // rounds
+            drawn = "" if self.design == "cross-validation" else ", drawn anew each time"
+            divided = f"{rounds} x {folds}-fold cross-validation of {images} images{drawn}"
+        trained = {
+            "trained": "ResNet-18 trained in every split",
+            "frozen": "ResNet-18 frozen with the weights it came with",
+        }
+        return f"{divided}, {trained[self.source]}"
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods in the order of the tables."""
+        return methods(self.source, self.modes)
+
+    @cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Mean number of independent groups that learn, and that judge."""
+        groups = self.images.groups
+        counts = [(len(np.unique(groups[o.split.learn])), len(np.unique(groups[o.split.test]))) for o in self.outcomes]
+        learn, judge = np.mean(counts, axis=0)
+        return round(float(learn)), round(float(judge))
+
+    @cached_property
+    def measured(self) -> Mapping[str, pd.DataFrame]:
+        """Method -> one row per split, one column per metric."""
+        return {name: pd.DataFrame([self._measure(name, o) for o in self.outcomes]) for name in self.methods}
+
+    def mean(self, method: str, metric: Metric) -> MetricValue:
+        """Mean over the splits; its interval allows for training sets that overlap."""
+        values = self.measured[method][metric].to_numpy()
+        test = self._test(values, np.zeros(len(values)))
+        if test.undefined_because:
+            return MetricValue(test.difference, n=len(values))
+        low, high = max(test.low, 0.0), min(test.high, 1.0)
+        return MetricValue(test.difference, low, high, len(values), interval="corrected resampled t")
+
+    def deviation(self, method: str, metric: Metric) -> float:
+        """Standard deviation over the splits; NaN for a single one."""
+        values = self.measured[method][metric].to_numpy()
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    def seconds(self, method: str) -> float:
+        """Mean fitting time."""
+        return float(np.mean([o.seconds[method] for o in self.outcomes]))
+
+    def majority(self) -> dict[Metric, float]:
+        """What always answering with the larger learning class reaches."""
+        targets = self.images.targets
+        answers = [float(targets[o.split.learn].mean() > _THRESHOLD) for o in self.outcomes]
+        right = [np.mean(targets[o.split.test] == a) for o, a in zip(self.outcomes, answers, strict=True)]
+        positive = float(np.mean(answers))
+        return {
+            "accuracy": float(np.mean(right)),
+            "sensitivity": positive,
+            "specificity": 1 - positive,
+            "AUROC": 0.5,
+        }
+
+    def against_softmax(self) -> list[Compared]:
+        """Every other method less the softmax layer, corrected over all of them."""
+        softmax = reference(self.source)
+        return self._compared([(name, softmax) for name in self.methods if name != softmax])
+
+    def bats_against_plain(self) -> list[Compared]:
+        """Every searched head less the same head without, corrected over all of them."""
+        return self._compared([(searched(head, mode), head) for head in RANDOMISED for mode in self.modes])
+
+    def _compared(self, pairs: Sequence[tuple[str, str]]) -> list[Compared]:
+        found: list[Compared] = []
+        for metric in COMPARED:
+            tests = [
+                self._test(self.measured[a][metric].to_numpy(), self.measured[b][metric].to_numpy()) for a, b in pairs
+            ]
+            corrected = holm([test.p for test in tests])
+            found += [Compared(a, b, metric, t, p) for (a, b), t, p in zip(pairs, tests, corrected, strict=True)]
+        return found
+
+    def _test(self, first: np.ndarray, second: np.ndarray) -> ResampledTTest:
+        learn, judge = self.sizes
+        return corrected_resampled_t_test(first, second, n_train=learn, n_test=judge)
+
+    def _measure(self, method: str, outcome: Outcome) -> dict[Metric, float]:
+        positive = self.images.targets[outcome.split.test] == 1
+        probabilities = outcome.probabilities[method].to_numpy()
+        called = probabilities >= _THRESHOLD
+        return {
+            "accuracy": float((called == positive).mean()),
+            "sensitivity": float(called[positive].mean()),
+            "specificity": float((~called[~positive]).mean()),
+            "AUROC": auroc(positive, probabilities).value,
+        }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Difference of two methods over the splits of a part.
+
+    Attributes:
+        first: method.
+        second: what is subtracted.
+        metric: of which the difference is.
+        test: corrected resampled t-test.
+        p_holm: corrected for the other comparisons of its kind with the same metric.
+    """
+
+    first: str
+    second: str
+    metric: Metric
+    test: ResampledTTest
+    p_holm: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p is below the level."""
+        return self.p_holm < LEVEL
+
+    @property
+    def value(self) -> MetricValue:
+        """The difference with its interval."""
+        return MetricValue(self.test.difference, self.test.low, self.test.high, self.test.splits)
+
+    @property
+    def randomised(self) -> bool:
+        """Whether the first method is a randomised head without any search."""
+        return self.first in RANDOMISED
+
+    @property
+    def classical(self) -> bool:
+        """Whether the first method is a classical classifier."""
+        return self.first in CLASSICAL

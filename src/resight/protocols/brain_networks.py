@@ -1,0 +1,149 @@
+"""Features of the brain study: from a ResNet trained in every split, or from one that is never trained."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from resight.models import Classifier, ModelOptions, autocast, build_classifier, channels_last, choose_device
+from resight.models.device import Precision
+from resight.preprocess import Augmentation
+from resight.protocols.brain_data import LABEL, BrainImages, Split
+from resight.training import TrainingOptions, fit
+from resight.training.data import TrainingData, batches
+from resight.types import Progress
+
+Source = Literal["trained", "frozen"]
+_FROZEN_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a network makes of all N images.
+
+    Attributes:
+        features: what its head takes.
+        logits: its own logits for `abnormal`; NaN where it was never trained.
+        seconds: training time; 0 where it was never trained.
+        best_epoch: epoch chosen by the validation images; -1 where it was never trained.
+        validation_auroc: AUROC there; NaN where it was never trained.
+    """
+
+    features: Float[np.ndarray, "N F"]
+    logits: Float[np.ndarray, " N"]
+    seconds: float
+    best_epoch: int = -1
+    validation_auroc: float = float("nan")
+
+    def write(self, path: Path) -> None:
+        """Keep it, whole or not at all."""
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(part, **vars(self))
+        part.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Extracted:
+        """Read what was kept."""
+        with np.load(path, allow_pickle=False) as kept:
+            return cls(
+                kept["features"],
+                kept["logits"],
+                float(kept["seconds"]),
+                int(kept["best_epoch"]),
+                float(kept["validation_auroc"]),
+            )
+
+
+def trained_features(
+    images: BrainImages,
+    split: Split,
+    training: TrainingOptions,
+    augmentation: Augmentation,
+    folder: Path,
+    progress: Progress,
+) -> Extracted:
+    """Train a ResNet-18 on the split's training rows, or read what is left of that.
+
+    Args:
+        images: the cohort.
+        split: the test rows take no part.
+        training: options of the training; the seed is moved by the round.
+        augmentation: of training images.
+        folder: the result is kept there, and checkpoints while training lasts.
+        progress: told after every step.
+    """
+    kept = folder / f"{split.name}.npz"
+    if kept.exists():
+        return Extracted.read(kept)
+    options = training.model_copy(update={"seed": training.seed + 100 * split.round + split.fold})
+    model = _resnet(ModelOptions(), options.seed)
+    checkpoints = folder / split.name
+    result = fit(
+        model,
+        images.samples(split.train),
+        images.samples(split.validation),
+        options,
+        task="binary",
+        folder=checkpoints,
+        augmentation=augmentation,
+        resume=True,
+        progress=progress,
+    )
+    device = choose_device(options.device)
+    features, logits = _extract(model, _all(images), options.batch_size, device, result.precision)
+    found = Extracted(features, logits, result.seconds, result.best_epoch, result.best_value)
+    found.write(kept)
+    shutil.rmtree(checkpoints)
+    return found
+
+
+def frozen_features(images: BrainImages, weights: Path | None, folder: Path, seed: int) -> Extracted:
+    """Features of a ResNet-18 that is never trained here.
+
+    Args:
+        images: the cohort.
+        weights: file of the backbone's weights; random ones where not given.
+        folder: the result is kept there.
+        seed: of random weights.
+    """
+    kept = folder / "frozen.npz"
+    if kept.exists():
+        return Extracted.read(kept)
+    # with zero_init the units of a fresh network would all be the identity
+    backbone = {"name": "resnet", "zero_init": False}
+    model = _resnet(ModelOptions(backbone=backbone, weights=weights), seed)
+    features, _ = _extract(model, _all(images), _FROZEN_BATCH, choose_device("auto"), "fp32")
+    found = Extracted(features, np.full(len(features), np.nan), 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.write(kept)
+    return found
+
+
+def _resnet(options: ModelOptions, seed: int) -> Classifier:
+    torch.manual_seed(seed)
+    return build_classifier(options, labels=(LABEL,), channels=1, dims=2)
+
+
+def _all(images: BrainImages) -> TrainingData:
+    return images.samples(np.arange(len(images.cohort)))
+
+
+def _extract(
+    model: Classifier, data: TrainingData, batch_size: int, device: torch.device, precision: Precision
+) -> tuple[Float[np.ndarray, "N F"], Float[np.ndarray, " N"]]:
+    model = model.to(device).eval()
+    features = np.empty((len(data), model.backbone.feature_dim), np.float32)
+    logits = np.empty(len(data), np.float32)
+    with torch.inference_mode(), autocast(precision, device):
+        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device):
+            found = model.features(channels_last(batch.images))
+            rows = batch.samples.numpy()
+            features[rows] = found.float().cpu().numpy()
+            logits[rows] = model.head(found).float().cpu().numpy()[:, 0]
+    return features, logits
