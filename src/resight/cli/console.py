@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -24,9 +24,11 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
-from resight import types
 from resight.errors import OutputError
 from resight.settings import plain
+
+if TYPE_CHECKING:  # it brings pandas, which --help does not need
+    from resight import types
 
 _MADE_BY_US = ("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs")
 """Files that tell a folder of ours (run, demo, phantom, study) from one that holds somebody's images."""

@@ -49,6 +49,7 @@ def build_app() -> App:
         help="From a folder of medical images to a ResNet classifier that can be trusted and deployed.",
         version=_version,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main says how to go on
     )
     for verb, summary in _VERBS.items():
         app.command(f"resight.cli.{_module(verb)}:{_module(verb)}", name=verb, help=summary)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resight.cli.console import result_table, say
-from resight.types import MetricValue
 
 if TYPE_CHECKING:
     from resight.evaluation import Evaluation
+    from resight.types import MetricValue
 
 _SHOWN = ("auroc", "auprc", "sensitivity", "specificity", "brier", "ece")
 _BASELINE_METRICS = ("auroc", "accuracy", "balanced_accuracy")
