@@ -148,10 +148,14 @@ class Predictions:
         """Targets `(N, L)`; NaN where unknown."""
         return self.array("target")
 
+    def known(self) -> Mask:
+        """True where the target is known and the row counts, with a score or without."""
+        counts = self.array("mask") > 0 if "mask" in self.table.columns else np.ones((len(self), len(self.labels)), bool)
+        return counts & ~np.isnan(self.targets())
+
     def mask(self) -> Mask:
         """True where target and score are known and the row counts."""
-        known = self.array("mask") > 0 if "mask" in self.table.columns else np.ones((len(self), len(self.labels)), bool)
-        return known & ~np.isnan(self.targets()) & ~np.isnan(self.array("score"))
+        return self.known() & ~np.isnan(self.array("score"))
 
     def groups(self) -> np.ndarray[Any, Any]:
         """Patient of every image `(N,)`; the image itself where no patient is given."""

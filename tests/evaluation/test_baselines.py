@@ -58,6 +58,15 @@ def test_metadata_finds_the_shortcut_across_patients_and_from_development_rows(r
     assert nothing.metrics["auroc"].value < 0.65
 
 
+def test_rows_without_a_score_still_teach_the_baselines(rng: np.random.Generator) -> None:
+    """Training images are in the table of a run with empty predictions."""
+    predictions, scored = table(rng), table(rng, sick=0.9)
+    unscored = Predictions(scored.table.assign(score=np.nan), scored.labels, scored.task)
+    with_scores, without = (by_name(baselines(predictions, rows)) for rows in (scored, unscored))
+    assert without["metadata"] == with_scores["metadata"]
+    assert without["prevalence"] == with_scores["prevalence"]
+
+
 def test_metadata_is_never_fitted_on_the_rows_it_answers(rng: np.random.Generator) -> None:
     """Each patient's own random number would give an AUROC of 1 to a model that saw the patient."""
     n = 300

@@ -46,6 +46,8 @@ def train(
         result_json(run.judged.evaluation.to_dict())
     else:
         show_evaluation(run.judged.evaluation, f"{run.prepared.cohort.name}, {run.judged.evaluated_on} images")
+    for note in run.judged.notes:
+        say(f"validation: {note}")
     say(f"report: {run.folder / 'report.html'}")
     say(f"bundle: {run.folder / 'bundle'}")
     return 0

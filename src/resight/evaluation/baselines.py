@@ -19,7 +19,7 @@ from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.proportions import proportion
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.results import Baseline
-from resight.evaluation.rows import hard_mask
+from resight.evaluation.rows import hard_known, hard_mask
 from resight.predictions import COLUMNS, Predictions
 from resight.types import Mask, MetricValue, Targets
 
@@ -55,7 +55,7 @@ def baselines(
     targets, mask = predictions.targets(), hard_mask(predictions)
     patients, _ = patient_index(predictions.groups())
     source = development if development is not None else predictions
-    known_targets, known = source.targets(), hard_mask(source)
+    known_targets, known = source.targets(), hard_known(source)
     note = "" if development is not None else "answer taken from the evaluated rows"
     found: list[Baseline] = []
     if predictions.task == "multiclass":
@@ -105,7 +105,7 @@ def _metadata(
     probabilities = np.full(targets.shape, np.nan)
     for fitted_on, answered, design in _folds(predictions, development, columns, owner, options.seed):
         source = predictions if development is None else development
-        known, outcomes = hard_mask(source), source.targets()
+        known, outcomes = hard_known(source), source.targets()
         for label in range(len(predictions.labels)):
             use = fitted_on & known[:, label]
             y = outcomes[use, label]

@@ -40,6 +40,15 @@ def select_split(predictions: Predictions, split: str | None) -> tuple[Predictio
 
 
 def hard_mask(predictions: Predictions) -> Mask:
-    """Rows that count and whose target is 0 or 1, not something between."""
+    """Rows that count, have a score, and whose target is 0 or 1, not something between."""
+    return predictions.mask() & _hard(predictions)
+
+
+def hard_known(predictions: Predictions) -> Mask:
+    """The same with or without a score: training rows have none, and baselines need none."""
+    return predictions.known() & _hard(predictions)
+
+
+def _hard(predictions: Predictions) -> Mask:
     targets = predictions.targets()
-    return predictions.mask() & ((targets == 0) | (targets == 1))
+    return (targets == 0) | (targets == 1)

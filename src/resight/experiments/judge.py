@@ -33,6 +33,7 @@ class Judged:
         predictions: all rows; those only trained on have no scores.
         evaluation: of the test rows; of the validation rows, and then optimistic, where no test row has a label.
         evaluated_on: `test` or `validation`.
+        notes: what the validation images could not decide, one sentence each.
     """
 
     calibration: Calibration
@@ -40,6 +41,7 @@ class Judged:
     predictions: Predictions
     evaluation: Evaluation
     evaluated_on: str
+    notes: tuple[str, ...] = ()
 
 
 def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) -> Judged:
@@ -69,7 +71,17 @@ def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) 
     evaluated_on = "test" if mask[prepared.in_split("test")].any() else "validation"
     options = settings.evaluation.model_copy(update={"split": evaluated_on})
     evaluation = evaluate(predictions, options, operating_points=points)
-    return Judged(calibration, points, predictions, evaluation, evaluated_on)
+    return Judged(
+        calibration, points, predictions, evaluation, evaluated_on, _notes(cohort.labels, calibration, points)
+    )
+
+
+def _notes(labels: tuple[str, ...], calibration: Calibration, points: tuple[OperatingPoint, ...]) -> tuple[str, ...]:
+    fitted = [
+        f"{label}: calibration: {one.note}" for label, one in zip(labels, calibration.labels, strict=True) if one.note
+    ]
+    chosen = [f"{point.label}: threshold of {point.name!r}: {point.note}" for point in points if point.note]
+    return (*fitted, *chosen)
 
 
 def _table(

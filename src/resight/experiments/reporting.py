@@ -15,11 +15,14 @@ from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
 from resight.experiments.settings import ExperimentSettings
 from resight.explain import build_explainer, overlay
+from resight.explain import judge as judge_maps
 from resight.imaging import Sentinels
 from resight.settings import dump_toml
 from resight.types import Cohort, Progress
 
 _EXPLAINER = "gradcam"
+_JUDGED_MAPS = 32
+"""Images the maps are judged on: enough for a one-sided test, seconds of work."""
 _FEW_VALUES = 8
 """An attribute with at most so many different values is shown as shares, a numeric one as quartiles."""
 
@@ -49,6 +52,8 @@ def report_content(
         best_epochs=tuple(result.best_epoch for result in ensemble.fits),
         examples=_examples(settings, prepared, ensemble, judged, progress),
         explained_by=_EXPLAINER,
+        limits=judged.notes,
+        verdict=_trust_in_maps(prepared, ensemble, judged),
         alerts=_alerts(prepared, judged, sentinels),
         provenance=record,
         settings_toml=dump_toml(settings),
@@ -105,6 +110,18 @@ def _alerts(prepared: Prepared, judged: Judged, sentinels: Sentinels) -> tuple[A
         for row in rows
         for flag in sentinels.check(prepared.store[int(prepared.rows[row])])
     )
+
+
+def _trust_in_maps(prepared: Prepared, ensemble: Ensemble, judged: Judged) -> tuple[str, ...]:
+    """Whether the evidence maps of this model passed their checks, in one sentence."""
+    rows = prepared.rows[prepared.in_split(judged.evaluated_on)][:_JUDGED_MAPS]
+    model = ensemble.models[0]
+    images = torch.from_numpy(np.stack([prepared.store[int(row)] for row in rows])).to(model.mean.device)
+    found = judge_maps(build_explainer(_EXPLAINER), model, images, task=prepared.cohort.task)
+    if found.passed:
+        checks = "they change when the weights are random, and hiding what they mark matters more than chance"
+        return (f"The {_EXPLAINER} maps of {len(rows)} images passed their checks: {checks}.",)
+    return (f"The {_EXPLAINER} maps are not trustworthy here: {' '.join(found.reasons)}",)
 
 
 def _examples(
