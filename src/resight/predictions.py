@@ -150,8 +150,8 @@ class Predictions:
 
     def known(self) -> Mask:
         """True where the target is known and the row counts, with a score or without."""
-        counts = self.array("mask") > 0 if "mask" in self.table.columns else np.ones((len(self), len(self.labels)), bool)
-        return counts & ~np.isnan(self.targets())
+        known = ~np.isnan(self.targets())
+        return known & (self.array("mask") > 0) if "mask" in self.table.columns else known
 
     def mask(self) -> Mask:
         """True where target and score are known and the row counts."""
