@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from resight.cli.main import main
+from resight.errors import CohortError, SettingsError
+from resight.preprocess import Recipe
+from resight.protocols import PROTOCOLS, Surroundings
+from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
+from resight.protocols.brain_heads import Outcome, methods, reference, searched
+from resight.protocols.brain_measures import Part
+from resight.protocols.brain_study import write_up
+from resight.types import silent
+
+_PAIRS = 60
+_MODES = ("all",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices of 60 heads, each with its neighbouring slice; every other head has a bright lesion."""
+    rng = np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp("brains")
+    (folder / "images").mkdir()
+    y, x = np.mgrid[:64, :64] - 31.5
+    rows = []
+    for head in range(_PAIRS):
+        texture = cv2.resize(rng.normal(0, 45, (6, 6)), (64, 64), interpolation=cv2.INTER_CUBIC)
+        plane = np.where(np.hypot(x, y) < 28, 110 + texture, 4.0)
+        if head % 2:
+            plane[np.hypot(x - rng.uniform(-14, 14), y - rng.uniform(-14, 14)) < 6] = 250
+        for neighbour in "ab":
+            name = f"images/{head:02d}{neighbour}.png"
+            noisy = np.clip(plane + rng.normal(0, 2, plane.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / name), noisy)
+            rows.append((name, head % 2))
+    pd.DataFrame(rows, columns=["file", "abnormal"]).to_csv(folder / "index.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> BrainImages:
+    recipe = Recipe(size_px=(32, 32), intensity="z-score")
+    return load_images(folder, recipe, tmp_path_factory.mktemp("out"), silent)
+
+
+def _heads(images: BrainImages, rows: np.ndarray) -> set[str]:
+    return {name[7:9] for name in images.cohort.table["image"].iloc[rows]}
+
+
+def _check(images: BrainImages, split: Split) -> None:
+    parts = [_heads(images, rows) for rows in (split.train, split.validation, split.test)]
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    for rows in (split.train, split.test):
+        assert images.targets[rows].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_hold_outs_keep_neighbouring_slices_together_and_differ(images: BrainImages) -> None:
+    splits = list(hold_outs(images, times=3, test=0.2, validation=0.2, seed=0))
+    for split in splits:
+        _check(images, split)
+        assert len(split.test) == pytest.approx(24, abs=2)
+    assert len({tuple(split.test) for split in splits}) == 3
+
+
+def test_every_image_is_tested_once_a_round(images: BrainImages) -> None:
+    splits = list(cross_validations(images, rounds=2, folds=4, validation=0.2, seed=0))
+    for split in splits:
+        _check(images, split)
+    for number in range(2):
+        tested = np.concatenate([split.test for split in splits if split.round == number])
+        assert sorted(tested) == list(range(2 * _PAIRS))
+
+
+def test_small_cohorts_are_drawn_anew_and_balanced(images: BrainImages) -> None:
+    splits = list(cross_validations(images, rounds=2, folds=2, validation=0.2, seed=0, per_class=20))
+    drawn = [np.sort(np.concatenate([s.test for s in splits if s.round == number])) for number in range(2)]
+    assert all(images.targets[rows].sum() == 20 and len(rows) == 40 for rows in drawn)
+    assert drawn[0].tolist() != drawn[1].tolist()
+    assert not any(_heads(images, s.learn) & _heads(images, s.test) for s in splits)
+
+
+def _part(images: BrainImages, skill: dict[str, float]) -> Part:
+    """A part whose methods are as good as planted: target times skill, plus noise common to all and of each."""
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for split in hold_outs(images, times=8, test=0.4, validation=0.2, seed=0):
+        targets, common = images.targets[split.test], rng.normal(0, 1, len(split.test))
+        columns = {
+            name: 1 / (1 + np.exp(-(skill.get(name, 0.3) * (2 * targets - 1) + common + rng.normal(0, 0.05))))
+            for name in methods("trained", _MODES)
+        }
+        table = pd.DataFrame(columns, index=pd.Index(split.test, name="row"))
+        course = {searched(head, "all"): [1.0, 0.9, 0.8] for head in ("elm", "rvfl", "snn")}
+        outcomes.append(Outcome(split, table, dict.fromkeys(columns, 0.5), course))
+    return Part(images, "trained", outcomes, _MODES)
+
+
+def test_study_says_that_a_planted_gain_is_one(images: BrainImages, tmp_path: Path) -> None:
+    found = {"elm": 4.0, "rvfl": 4.0, "snn": 4.0} | {searched(head, "all"): 4.0 for head in ("elm", "rvfl", "snn")}
+    study = write_up(images, [_part(images, found)], tmp_path)
+    assert "Randomised networks: yes (6 of 6" in study.question
+    assert "Bats: no (0 of 6" in study.question
+
+
+def test_study_says_no_where_all_are_equal(images: BrainImages, tmp_path: Path) -> None:
+    study = write_up(images, [_part(images, {})], tmp_path)
+    assert "Randomised networks: no (0 of 6" in study.question
+    assert "Bats: no (0 of 6" in study.question
+    kept = pd.read_csv(tmp_path / "predictions.csv.gz")
+    assert len(kept) == sum(len(o.split.test) for o in _part(images, {}).outcomes)
+    assert set(methods("trained", _MODES)) < set(kept.columns)
+    assert "<svg" in (tmp_path / "bats.svg").read_text(encoding="utf-8")
+
+
+def test_means_and_intervals_are_those_of_the_splits(images: BrainImages) -> None:
+    part = _part(images, {})
+    name = reference("trained")
+    accuracy = []
+    for outcome in part.outcomes:
+        called = outcome.probabilities[name].to_numpy() >= 0.5
+        accuracy.append(np.mean(called == (images.targets[outcome.split.test] == 1)))
+    value = part.mean(name, "accuracy")
+    assert value.value == pytest.approx(np.mean(accuracy))
+    assert value.low < value.value < value.high <= 1
+    assert part.deviation(name, "accuracy") == pytest.approx(np.std(accuracy, ddof=1))
+    assert part.majority()["accuracy"] == pytest.approx(0.5, abs=0.05)
+    assert part.sizes == (36, 24)
+
+
+def test_missing_data_say_what_and_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"index\.csv.*Nickparvar"):
+        PROTOCOLS.build("brain", {}, surroundings=Surroundings(tmp_path / "none", tmp_path / "out"))
+
+
+def test_other_options_are_not_mixed_into_a_study(folder: Path, tmp_path: Path) -> None:
+    surroundings = Surroundings(folder, tmp_path, smoke=True)
+    (tmp_path / "settings.toml").write_text("seed = 3\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="not those the study began with"):
+        PROTOCOLS.build("brain", {}, surroundings=surroundings)
+
+
+@pytest.mark.slow
+def test_smoke_runs_from_the_command_line_and_resumes(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    command = ["reproduce", "brain", "--data", str(folder), "--out", str(out), "--smoke"]
+    assert main([*command, "--option", "per_class=20", "--option", "training.precision=fp32"]) == 0
+    first = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert {row["review"]["certainty"] for row in first["tables"]["Beside the review"]} == {"not verifiable"}
+    kept = out / "outcomes" / "trained-hold-out-1-0.json"
+    before = pd.read_csv(kept.with_suffix(".csv"))
+    kept.unlink()
+    shutil.rmtree(out / "store")
+    assert main([*command, "--option", "per_class=20", "--option", "training.precision=fp32", "--resume"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(kept.with_suffix(".csv")), before)
+
+
+@pytest.mark.slow
+def test_real_slices_have_look_alikes_and_a_telling_colour_mode(real_data, tmp_path: Path) -> None:
+    images = load_images(
+        real_data("brain_mri_tumour_nickparvar"), Recipe(size_px=(32, 32), intensity="z-score"), tmp_path, silent
+    )
+    assert len(images.cohort) == 900
+    assert images.targets.sum() == 450
+    assert len(np.unique(images.groups)) < 750
+    assert images.colour_mode.low > 0.7
+    for split in hold_outs(images, times=2, test=0.2, validation=0.15, seed=0):
+        assert not set(images.groups[split.learn]) & set(images.groups[split.test])
