@@ -13,7 +13,7 @@ from resight.training import TrainingOptions
 from resight.types import Progress, silent
 
 _FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Pneumothorax")
-_IMAGES, _SIZE_PX, _EPOCHS = 1500, 96, 16
+_IMAGES, _SIZE_PX, _EPOCHS = 1500, 96, 12
 """Enough that the findings are learned within five minutes on two cores."""
 _SMOKE_IMAGES, _SMOKE_EPOCHS = 240, 2
 
