@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,23 @@ def resight(capfd: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-@pytest.fixture(scope="session")
-def spawn() -> Callable[..., subprocess.Popen[str]]:
-    """Start the command line as a process of its own group."""
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line as a process of its own group; what still runs after the test is ended."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "resight.cli.main", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, start_new_session=True, **(pipes | options))
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **(pipes | options))
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")
