@@ -38,4 +38,4 @@ def test_averaged_answers_do_not_depend_on_how_the_image_lies(number: int) -> No
 def test_one_view_is_the_network_itself() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     images = torch.rand(2, 3, 2, 2)
-    assert torch.equal(AveragedViews(network, 1)(images), network(images))
+    assert torch.equal(AveragedViews(network, [0])(images), network(images))

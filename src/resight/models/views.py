@@ -5,6 +5,7 @@ Averaging over views at test time: Krizhevsky et al. 2012, section 4.1; the view
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -34,19 +35,19 @@ class AveragedViews(nn.Module):
 
     Args:
         network: images `(B, C, H, W)` to logits `(B, L)`.
-        n_views: how many of the eight views, from the first on.
+        views: numbers of the views.
     """
 
-    def __init__(self, network: nn.Module, n_views: int = N_VIEWS) -> None:
+    def __init__(self, network: nn.Module, views: Sequence[int] = range(N_VIEWS)) -> None:
         super().__init__()
         self.network = network
-        self.n_views = n_views
+        self.views = tuple(views)
 
     def forward(self, images: Images) -> Float[Tensor, "B L"]:
         """Mean logits.
 
         Args:
-            images: `(B, C, H, W)`, square where more than four views are taken.
+            images: `(B, C, H, W)`, square where views from 4 on are taken.
         """
-        each = [self.network(view(images, number).contiguous()).float() for number in range(self.n_views)]
+        each = [self.network(view(images, number).contiguous()).float() for number in self.views]
         return torch.stack(each).mean(dim=0)

@@ -60,18 +60,20 @@ class ISIC2017Options(Options):
     depths: tuple[int, ...] = Field(default=(18,), min_length=1, description="ResNets of the ensemble")
     seeds: int = Field(default=1, gt=0, description="networks of each depth")
     size_px: int = Field(default=128, gt=0, description="side of the ResNets' images")
-    epochs: int = Field(default=5, gt=0, description="of training on the classes")
+    epochs: int = Field(default=4, ge=0, description="of training on the classes; 0 leaves a distilled ResNet as it is")
     learning_rate: float = Field(default=3e-4, gt=0, description="peak, on the classes")
     teacher: bool = Field(default=True, description="use EfficientNet-Lite0 where the extra `lite0` is installed")
     teacher_px: int = Field(default=224, gt=0, description="side of the images the teacher sees")
     teacher_views: int = Field(default=4, gt=0, le=8, description="mirrored views the teacher describes")
-    distil_epochs: int = Field(default=12, gt=0, description="of learning the teacher's features")
+    probe_views: int = Field(default=2, gt=0, le=8, description="mirrored views a linear probe on a ResNet sees")
+    colours: bool = Field(default=True, description="try colour constancy with a linear probe on the teacher")
+    distil_epochs: int = Field(default=10, gt=0, description="of learning the teacher's features")
     teacher_epochs: int = Field(default=6, ge=0, description="of training the teacher itself on the classes; 0: none")
     teacher_training_px: int = Field(default=160, gt=0, description="side of its images then")
     views: int = Field(default=8, gt=0, le=8, description="views that answers are averaged over")
     probe_penalty: float = Field(default=1e-3, gt=0, description="inverse penalty of linear probes")
     ablation_px: int = Field(default=64, gt=0, description="side of the images of short runs")
-    ablation_epochs: int = Field(default=6, ge=0, description="of short runs; 0: none")
+    ablation_epochs: int = Field(default=3, ge=0, description="of short runs; 0: none")
     comparators: tuple[str, ...] = Field(default=(), description="short runs of: " + ", ".join(COMPARATORS))
     batch_size: int = Field(default=32, gt=0)
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 measures")
@@ -222,11 +224,13 @@ class _Run:
             student,
             self.images.samples(o.size_px),
             self._training(1, 1e-3, seed),
-            n_views=o.teacher_views,
+            n_views=o.probe_views,
             path=folder / "features.npy",
         )
         probe = self._probe(f"linear probe on the distilled {name}", features)
         probe = Answers(probe.name, probe.logits, True, details["distil_seconds"], details)
+        if not o.epochs:
+            return [probe]
         training = self._on_classes(o.epochs, o.learning_rate, seed)
         return [probe, self._fine_tuned(f"{name}, distilled, then trained", student, training, o.size_px, folder)]
 
@@ -283,7 +287,7 @@ class _Run:
                 upright = Answers(trained.name, trained.one_view)
                 rows.append(self._row(f"{trained.name}: one view", upright, "validation"))
                 rows.append(self._row(f"{trained.name}: {self.options.views} views", trained, "validation"))
-        if self.taught:
+        if self.taught and self.options.colours:
             for colour in ("as_stored", "shades_of_grey"):
                 name = f"linear probe, {self.options.size_px} pixels, one view, colours {colour.replace('_', ' ')}"
                 rows.append(self._row(name, self._coloured_probe(name, colour), "train"))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.special import log_softmax
+from torch import nn
 
 from resight.backbones.efficientnet_lite import LITE0_MEAN, LITE0_SHA256, LITE0_STD, lite0_weights
 from resight.cohorts import ISIC_LABELS
@@ -223,9 +225,9 @@ def fine_tuned(
             resume=True,
             progress=images.progress,
         )
-        logits = [
-            _unseen_logits(AveragedViews(model, views), images, size_px, training, result.precision, recipe)
-            for views in (1, n_views)
+        each = [
+            _unseen_logits(AveragedViews(model, [number]), images, size_px, training, result.precision, recipe)
+            for number in range(n_views)
         ]
         details = {
             "best_epoch": result.best_epoch + 1,
@@ -236,13 +238,13 @@ def fine_tuned(
         write_json(folder / "history.json", {"history": result.history, "wall_seconds": time.monotonic() - begin})
         write_json(folder / "details.json", details)
         part = folder / "answers.part.npz"
-        np.savez(part, one_view=logits[0], averaged=logits[1])
+        np.savez(part, one_view=each[0], averaged=np.mean(each, axis=0))
         part.replace(kept)
     return read_answers(name, folder)
 
 
 def _unseen_logits(
-    model: AveragedViews,
+    model: nn.Module,
     images: SkinImages,
     size_px: int,
     training: TrainingOptions,
@@ -272,5 +274,5 @@ def read_answers(name: str, folder: Path) -> Answers:
 
 def ensemble(name: str, members: Sequence[Answers]) -> Answers:
     """The mean of the members' log-probabilities, all with the same weight: nothing is fitted."""
-    logs = [member.logits - np.logaddexp.reduce(member.logits, axis=1, keepdims=True) for member in members]
+    logs = [log_softmax(member.logits, axis=1) for member in members]
     return Answers(name, np.mean(logs, axis=0), out_of_fold=all(m.out_of_fold for m in members))

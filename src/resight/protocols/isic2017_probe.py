@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -85,7 +86,10 @@ def fusion_weight(answers: Answers, evidence: Scores, cohort: Cohort) -> float:
         raise ValueError(f"{answers.name}: answers for training images must be out of fold")
     train, classes = _training(cohort)
     values = [
-        sum(auroc(classes[train] == k, _probability(answers.logits + w * evidence)[train, k]).value for k in (0, 1))
+        sum(
+            auroc(classes[train] == k, softmax(answers.logits[train] + w * evidence[train], axis=1)[:, k]).value
+            for k in (0, 1)
+        )
         for w in _WEIGHTS
     ]
     return float(_WEIGHTS[int(np.argmax(values))])
@@ -116,7 +120,3 @@ def _design(table: pd.DataFrame) -> Float[np.ndarray, "N F"]:
     age, sex = table["age"].to_numpy(dtype=float), table["sex"]
     years = np.nan_to_num((age - centre) / spread)
     return np.stack([years, years**2, np.isnan(age), sex == "male", sex.isna()], axis=1).astype(float)
-
-
-def _probability(logits: Scores) -> Scores:
-    return np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))

@@ -16,8 +16,8 @@ from resight.protocols.study import Certainty, Figure, Row
 from resight.types import Cohort, MetricValue
 
 QUESTION: Final = (
-    "How well does a ResNet that has seen only the 2000 training images of ISIC-2017 tell melanoma, seborrheic "
-    "keratosis and nevus apart, what do augmentation, colour constancy, averaging over views, age and sex, and several "
+    "How well does a ResNet tell melanoma, seborrheic keratosis and nevus apart that learned from the training images "
+    "of ISIC-2017 and, where it was there, an ImageNet teacher, without further lesions; what do augmentation, colour constancy, averaging over views, age and sex, and several "
     "models add, and does accuracy say anything where four of five lesions are no melanoma?"
 )
 MEAN: Final = "mean of the two AUROCs"

@@ -1,0 +1,161 @@
+"""The skin study: figures against scikit-learn, nothing learned from what is judged, and the whole once in small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from resight.cohorts import ISIC_LABELS
+from resight.errors import SettingsError
+from resight.protocols import PROTOCOLS, Surroundings
+from resight.protocols.isic2017 import ISIC2017Options, write_test_predictions
+from resight.protocols.isic2017_networks import Answers, build_network, ensemble, freeze_first_blocks
+from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
+from resight.protocols.isic2017_words import MEAN, OFFICIAL, Found, conclude, official_metric, tables
+from resight.types import Cohort
+
+N = 400
+
+
+@pytest.fixture
+def cohort(rng: np.random.Generator, tmp_path: Path) -> Cohort:
+    """Lesions whose class depends on age a little; the last hundred are validation and test images."""
+    classes = rng.choice(3, N, p=[0.2, 0.2, 0.6])
+    table = pd.DataFrame(np.eye(3)[classes], columns=list(ISIC_LABELS))
+    table["split"] = np.repeat(["train", "validation", "test"], [300, 60, 40])
+    table.loc[table["split"] == "test", list(ISIC_LABELS)] = np.nan
+    table["image"] = [f"images/ISIC_{number:07d}.jpg" for number in range(N)]
+    table["age"] = 50.0 + 10 * (classes == 1) - 10 * (classes == 2) + rng.normal(0, 12, N)
+    table.loc[rng.random(N) < 0.1, "age"] = np.nan
+    table["sex"] = rng.choice(["male", "female", None], N)
+    return Cohort(table, ISIC_LABELS, "multiclass", tmp_path, "drawn")
+
+
+def noisy(cohort: Cohort, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    return strength * np.nan_to_num(cohort.targets()) + rng.normal(0, 1, (N, 3))
+
+
+def test_the_official_metric_is_scikit_learns(cohort: Cohort, rng: np.random.Generator) -> None:
+    answers = Answers("noisy", noisy(cohort, rng))
+    found = official_metric(answers, cohort, "validation")
+    rows = (cohort.table["split"] == "validation").to_numpy()
+    probability = np.exp(answers.logits) / np.exp(answers.logits).sum(axis=1, keepdims=True)
+    expected = [roc_auc_score(cohort.targets()[rows, k], probability[rows, k]) for k in (0, 1)]
+    assert [found[name].value for name in OFFICIAL[1:]] == pytest.approx(expected)
+    assert found[MEAN].value == pytest.approx(np.mean(expected))
+    assert found[MEAN].low < found[MEAN].value < found[MEAN].high
+    assert found[MEAN].n == 60
+
+
+def test_a_class_that_is_absent_leaves_the_metric_undefined(cohort: Cohort, rng: np.random.Generator) -> None:
+    found = official_metric(Answers("noisy", noisy(cohort, rng)), cohort, "test")
+    assert np.isnan(found[MEAN].value)
+    assert found[MEAN].undefined_because
+
+
+def test_a_probe_answers_for_training_images_out_of_fold(cohort: Cohort, rng: np.random.Generator) -> None:
+    """Features of nothing but noise, more of them than images: in the fold they would separate perfectly."""
+    features = rng.normal(size=(N, 2, 500)).astype(np.float32)
+    probe = linear_probe("noise", features, cohort, inverse_penalty=1.0, seed=0)
+    assert probe.out_of_fold
+    assert official_metric(probe, cohort, "train")[MEAN].value < 0.6
+    features[:, :, :20] += 2 * np.nan_to_num(cohort.targets())[:, None, :1]
+    told = linear_probe("planted", features, cohort, inverse_penalty=1e-3, seed=0)
+    assert official_metric(told, cohort, "train")[OFFICIAL[1]].value > 0.8
+    np.testing.assert_allclose(np.exp(told.logits[300:, :]).sum(axis=1), 1.0, atol=0.05)
+
+
+def test_labels_of_other_splits_change_nothing(cohort: Cohort, rng: np.random.Generator) -> None:
+    features = rng.normal(size=(N, 1, 5)).astype(np.float32)
+    table = cohort.table.copy()
+    rows = table["split"] == "validation"
+    table.loc[rows, list(ISIC_LABELS)] = np.eye(3)[rng.choice(3, rows.sum())]
+    other = Cohort(table, ISIC_LABELS, "multiclass", cohort.root, "other labels")
+    for answer in (
+        lambda c: linear_probe("probe", features, c, inverse_penalty=1.0, seed=0).logits,
+        lambda c: clinical_evidence(c, seed=0),
+    ):
+        assert np.array_equal(answer(cohort), answer(other))
+
+
+def test_age_and_sex_get_the_weight_they_deserve(cohort: Cohort, rng: np.random.Generator) -> None:
+    evidence = clinical_evidence(cohort, seed=0)
+    assert official_metric(Answers("age and sex", evidence), cohort, "train")[OFFICIAL[2]].value > 0.6
+    answers = Answers("noisy", noisy(cohort, rng), out_of_fold=True)
+    weight = fusion_weight(answers, evidence, cohort)
+    assert weight > 0.2
+    together = fused("both", answers, evidence, weight)
+    better, alone = (official_metric(a, cohort, "train")[MEAN].value for a in (together, answers))
+    assert better > alone
+    assert fusion_weight(answers, rng.normal(0, 5, (N, 3)), cohort) <= 0.1
+    with pytest.raises(ValueError, match="out of fold"):
+        fusion_weight(Answers("fitted", answers.logits), evidence, cohort)
+
+
+def test_an_ensemble_keeps_unknown_answers_unknown() -> None:
+    first = Answers("a", np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), out_of_fold=True)
+    second = Answers("b", np.array([[np.nan] * 3, [5.0, 5.0, 5.0]]))
+    both = ensemble("both", [first, second])
+    assert np.isnan(both.logits[0]).all()
+    np.testing.assert_allclose(both.logits[1], -np.log(3))
+    assert not both.out_of_fold
+    assert ensemble("one", [first]).out_of_fold
+
+
+def test_only_the_last_blocks_are_trained() -> None:
+    model = build_network({"name": "efficientnet_lite"}, seed=0)
+    freeze_first_blocks(model, blocks=9)
+    free = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert {"backbone._blocks.9._bn0.weight", "backbone._bn1.weight", "head.fc.weight"} <= free
+    assert not any(name.startswith(("backbone._blocks.8.", "backbone._conv_stem", "backbone._bn0.")) for name in free)
+
+
+def test_answers_for_the_test_images_have_the_names_of_the_challenge(
+    cohort: Cohort, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    path = tmp_path / "test_predictions.csv"
+    write_test_predictions(path, Answers("noisy", noisy(cohort, rng)), cohort)
+    table = pd.read_csv(path)
+    assert table.columns.tolist() == ["image_id", "melanoma", "seborrheic_keratosis"]
+    assert len(table) == 40
+    assert table["image_id"][0] == "ISIC_0000360"
+    assert table.iloc[:, 1:].to_numpy().min() >= 0
+    assert (table["melanoma"] + table["seborrheic_keratosis"]).max() <= 1 + 1e-6
+
+
+def test_the_page_puts_baselines_beside_accuracies(cohort: Cohort, rng: np.random.Generator) -> None:
+    answers = [Answers("ResNet", noisy(cohort, rng)), Answers("probe", noisy(cohort, rng), out_of_fold=True)]
+    found = Found(cohort, answers, "ResNet", "probe", [])
+    page = tables(found)
+    accuracies = [row for rows in page.values() for row in rows if row.metric == "accuracy"]
+    assert len(accuracies) == 4
+    rate = float((cohort.part("validation").targets()[:, 0] == 0).mean())
+    assert accuracies[0].baseline is not None
+    assert accuracies[0].baseline.value == pytest.approx(rate)
+    by_folds = next(rows for heading, rows in page.items() if "five folds" in heading)
+    assert {row.what for row in by_folds} == {"probe"}
+    assert any("no melanoma" in sentence for sentence in conclude(found))
+
+
+def test_unknown_architectures_are_refused() -> None:
+    with pytest.raises(SettingsError, match="AlexNet"):
+        PROTOCOLS.options("isic2017", {"comparators": ["AlexNett"]})
+    assert isinstance(PROTOCOLS.options("isic2017"), ISIC2017Options)
+
+
+@pytest.mark.slow
+def test_the_whole_study_in_small(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    surroundings = Surroundings(real_data("derm_isic2017"), tmp_path, smoke=True)
+    options = {"threads": 1, "precision": "fp32"}
+    study = PROTOCOLS.build("isic2017", options, surroundings=surroundings)
+    assert study.name == "isic2017"
+    assert len(pd.read_csv(tmp_path / "test_predictions.csv")) == 15
+    again = PROTOCOLS.build("isic2017", options, surroundings=surroundings)
+    assert study.tables == again.tables
+    assert json.dumps(study.record["options"])
