@@ -102,7 +102,7 @@ def _part(images: BrainImages, skill: dict[str, float]) -> Part:
         table = pd.DataFrame(columns, index=pd.Index(split.test, name="row"))
         course = {searched(head, "all"): [1.0, 0.9, 0.8] for head in ("elm", "rvfl", "snn")}
         outcomes.append(Outcome(split, table, dict.fromkeys(columns, 0.5), course))
-    return Part(images, "trained", outcomes, _MODES)
+    return Part(images, "trained", outcomes, _MODES, "ResNet-18 trained in every split")
 
 
 def test_study_says_that_a_planted_gain_is_one(images: BrainImages, tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
     )
     crossed = list(cross_validations(images, rounds=options.rounds, **shared))
     small = list(cross_validations(images, rounds=options.draws, per_class=options.per_class, **shared))
+    network: dict[Source, str] = {
+        "trained": "ResNet-18 trained in every split",
+        "frozen": f"frozen ResNet-18 with {'given' if options.weights else 'random'} weights",
+    }
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
 
     def train(split: Split) -> Extracted:
@@ -129,7 +133,7 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
         for split in splits:
             done.append(judge_split(images, split, features(split), source, how, out / "outcomes"))
             progress(f"{split.design}, {source}", len(done), len(splits), "")
-        return Part(images, source, done, how.modes)
+        return Part(images, source, done, how.modes, network[source])
 
     frozen = frozen_features(images, options.weights, out / "networks", options.seed)
     yield judged("trained", held, train, heads)

@@ -34,12 +34,14 @@ class Part:
         source: where the features come from.
         outcomes: one per split.
         modes: what the bats moved.
+        network: what the features are of, in words.
     """
 
     images: BrainImages
     source: Source
     outcomes: Sequence[Outcome]
     modes: tuple[SearchMode, ...]
+    network: str
 
     @property
     def design(self) -> Design:
@@ -58,11 +60,7 @@ class Part:
             folds = len(self.outcomes) // rounds
             drawn = "" if self.design == "cross-validation" else ", drawn anew each time"
             divided = f"{rounds} x {folds}-fold cross-validation of {images} images{drawn}"
-        trained = {
-            "trained": "ResNet-18 trained in every split",
-            "frozen": "ResNet-18 frozen with the weights it came with",
-        }
-        return f"{divided}, {trained[self.source]}"
+        return f"{divided}, {self.network}"
 
     @property
     def methods(self) -> list[str]:

@@ -47,30 +47,33 @@ def write_up(images: BrainImages, parts: Sequence[Part], out: Path) -> Study:
     for part in parts:
         tables[part.title] = _figures(part)
         tables[f"{part.title}: less the softmax layer"] = _differences(part.against_softmax())
-        tables[f"{part.title}: with bats less without"] = _differences(part.bats_against_plain())
+        if part.modes:
+            tables[f"{part.title}: with bats less without"] = _differences(part.bats_against_plain())
     wide = tuple(tables)
     tables["Beside the review"] = [row for part in parts if part.design != "cross-validation" for row in _beside(part)]
     _write_predictions(images, parts, out / PREDICTIONS)
     draw_courses(parts, out / PICTURE)
     ran = environment()
+    caption = (
+        "Squared error on left-out learning images, the head without search = 1; mean over splits. Generation 0 is the "
+        "head as it came."
+    )
     return Study(
         name="brain",
         title="Pathological or normal brain: ResNet-18 with randomised networks and chaotic bats",
         question="Does a randomised network in the place of the softmax layer help, and does the bat search? "
         + _short_answer(parts),
         tables=tables,
-        conclusions=(*[sentence for part in parts for sentence in _sentences(part)], *_cautions(images, parts)),
+        conclusions=(*map(_summary, parts), *_cautions(images, parts)),
         command=ran["command"],
-        pictures={
-            PICTURE: "Squared error on left-out learning images, the head without search = 1; mean over splits. "
-            "Evaluation 0 is the head as it came."
-        },
+        pictures={PICTURE: caption} if any(part.modes for part in parts) else {},
         record={
             "images": len(images.cohort),
             "groups of look-alikes": len(np.unique(images.groups)),
             "cohort": images.cohort.fingerprint(),
             "networks trained": sum(len(part.outcomes) for part in parts if part.source == "trained"),
             "predictions": f"`{PREDICTIONS}`: probability of abnormal, a line an image and split, a column a method",
+            "seconds to fit": "wall clock, whatever else this machine did at the time",
             "settings": "`settings.toml`",
             **ran,
         },
@@ -124,6 +127,8 @@ def _short_answer(parts: Sequence[Part]) -> str:
 
 def _verdict(compared: Sequence[Compared]) -> str:
     """How many differences are significant, and in which direction."""
+    if not compared:
+        return "not tried."
     better = sum(c.significant and c.test.difference > 0 for c in compared)
     worse = sum(c.significant and c.test.difference < 0 for c in compared)
     answer = {(True, False): "yes", (False, True): "no, they harm", (False, False): "no"}.get(
@@ -135,7 +140,7 @@ def _verdict(compared: Sequence[Compared]) -> str:
     )
 
 
-def _sentences(part: Part) -> list[str]:
+def _summary(part: Part) -> str:
     softmax, against, bats = reference(part.source), part.against_softmax(), part.bats_against_plain()
     heads = [c for c in against if c.randomised]
     found = [
@@ -158,7 +163,7 @@ def _sentences(part: Part) -> list[str]:
         f"Classical classifiers differ from it {_spans(classical)}; {_counted(classical)}. The largest mean AUROC has "
         f"{best} ({part.mean(best, 'AUROC')})."
     )
-    return [found[0] + " " + " ".join(found[1:])]
+    return " ".join(found)
 
 
 def _spans(compared: Sequence[Compared]) -> str:
