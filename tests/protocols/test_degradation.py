@@ -7,12 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from resight.backbones import build_backbone
 from resight.errors import OutputError, SettingsError
+from resight.evidence.figures import Axis, Chart, Line
 from resight.protocols import PROTOCOLS, Surroundings, write_study
+from resight.protocols.degradation_charts import standalone
 from resight.protocols.degradation_memory import MemoryCase, measure_memory
 from resight.protocols.degradation_runs import GradientLog, Network, gradient_steps, without_block
 from resight.protocols.degradation_words import Found, conclude, tables
@@ -80,12 +83,13 @@ def test_words_follow_the_numbers() -> None:
     degraded = " ".join(conclude(found(first=2.0, deep_loss=0.6)))
     assert "the plain network degrades" in degraded
     assert "the residual network shows no difference" in degraded
-    assert "not held back by the vanishing gradient" in degraded
-    assert "do not vanish" in degraded
+    assert "that is degradation" in degraded
+    assert "has vanished" not in degraded
     fine = " ".join(conclude(found(first=0.01, deep_loss=0.05)))
     assert "the plain network gains from depth" in fine
-    assert "do become small" in fine
-    assert "explodes with depth" in " ".join(conclude(found(first=1e5, deep_loss=0.6)))
+    assert "has vanished" in fine
+    assert "that is degradation" not in fine
+    assert "exploding with depth" in " ".join(conclude(found(first=1e5, deep_loss=0.6)))
 
 
 def test_published_figures_of_other_images_stand_apart() -> None:
@@ -99,6 +103,17 @@ def test_published_figures_of_other_images_stand_apart() -> None:
 def test_depths_without_three_stages_are_refused() -> None:
     with pytest.raises(SettingsError, match="none of the networks of three stages"):
         PROTOCOLS.options("degradation", {"depths": [20, 50]})
+
+
+def test_charts_are_documents_of_their_own() -> None:
+    lines = (Line("plain & simple", np.arange(3.0), np.arange(3.0), "second"),)
+    chart = Chart("20 layers", Axis("Epoch", 0, 2), Axis("Loss", 0, 2), lines)
+    root = ET.fromstring(standalone("Losses < 1", [("20", chart), ("32", chart)]))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme: dark" in "".join(root.itertext())
+    names = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert names.count("plain & simple") == 1
+    assert {"20", "32"} <= set(names)
 
 
 @pytest.mark.slow

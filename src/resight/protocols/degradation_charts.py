@@ -25,19 +25,22 @@ def standalone(title: str, charts: Sequence[tuple[str, Chart]], *, columns: int 
     """
     width, height = charts[0][1].size
     rows = -(-len(charts) // columns)
-    across, down = columns * (width + _GAP) + _GAP, rows * (height + _HEAD + _GAP) + _KEY
+    down = rows * (height + _HEAD + _GAP) + _KEY
+    lines = [line for _, chart in charts for line in chart.lines]
+    names = {line.name for line in lines}
+    across = max(columns * (width + _GAP) + _GAP, round(sum(_SWATCH + _LETTER * len(n) + _GAP for n in names)) + _GAP)
     parts: list[Markup] = []
     for number, (name, chart) in enumerate(charts):
         x, y = _GAP + number % columns * (width + _GAP), number // columns * (height + _HEAD + _GAP) + _HEAD
         parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(x, y - 6, name))
         place = Markup('<g transform="translate({} {})"><svg width="{}" height="{}">{}</svg></g>')
         parts.append(place.format(x, y, width, height, chart.svg()))
-    parts.append(_key([line for _, chart in charts for line in chart.lines], down - 10))
+    parts.append(_key(lines, down - 10))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {across} {down}" width="{across}" '
         f'height="{down}"><title>{escape(title)}</title><style>{_style()}</style>'
     )
-    return head + '<rect class="paper" width="100%" height="100%"/>' + Markup("").join(parts) + "</svg>\n"
+    return "".join([head, '<rect class="paper" width="100%" height="100%"/>', *parts, "</svg>\n"])
 
 
 def _key(lines: Sequence[Line], y: float) -> Markup:

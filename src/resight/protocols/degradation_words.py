@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def tables(found: Found) -> dict[str, list[Row]]:
 def conclude(found: Found) -> tuple[str, ...]:
     """The sentences that the numbers allow."""
     sentences = [_about_depth(found, kind) for kind in KINDS]
-    sentences += [_about_gradients(found), *_about_blocks(found)]
+    sentences += [_about_deepest(found), _about_gradients(found), *_about_blocks(found)]
     if found.deepest:
         losses = [epoch["loss"] for epoch in found.deepest["history"]]
         depth, images = (found.deepest["asked"]["network"][key] for key in ("depth", "images"))
@@ -165,14 +166,24 @@ def _about_depth(found: Found, kind: str) -> str:
     shallow, deep = found.depths[0], found.depths[-1]
     first, last = (found.over_seeds(kind, depth, last_loss) for depth in (shallow, deep))
     if _degrades(found, kind):
-        verdict = "degrades: with every seed its training loss ends above that of every shallow one"
+        verdict = "degrades: its training loss ends higher"
     elif last.high < first.low:
-        verdict = "gains from depth with every seed"
+        verdict = "gains from depth: its training loss ends lower"
     else:
         verdict = "shows no difference beyond that between seeds"
+    sure = "with every seed" if first.n > 1 else "one seed, so chance is not ruled out"
     return (
         f"From {shallow} to {deep} layers the {kind} network {verdict} ({first.value:.3f} against {last.value:.3f} "
-        f"after {len(found.runs[0]['history'])} epochs, seeds: {first.n})."
+        f"after {len(found.runs[0]['history'])} epochs; {sure})."
+    )
+
+
+def _about_deepest(found: Found) -> str:
+    deep = found.depths[-1]
+    losses = {kind: found.over_seeds(kind, deep, last_loss).value for kind in KINDS}
+    return (
+        f"At {deep} layers the plain network ends at {losses['plain']:.3f} and the residual one at "
+        f"{losses['residual']:.3f}; guessing gives {math.log(2):.3f}."
     )
 
 
@@ -183,23 +194,31 @@ def _degrades(found: Found, kind: str) -> bool:
 
 def _about_gradients(found: Found) -> str:
     deep = found.depths[-1]
-    ratios = {kind: found.over_seeds(kind, deep, lambda run: _ratio(run, 0)).value for kind in KINDS}
-    figures = (
-        f"At the first step of the plain network of {deep} layers the gradient of the first convolution is "
-        f"{ratios['plain']:.3g} times that of the last (residual: {ratios['residual']:.3g})"
+    first, last = (
+        {kind: found.over_seeds(kind, deep, lambda run, at=at: _ratio(run, at)).value for kind in KINDS}
+        for at in (0, -1)
     )
-    if ratios["plain"] < _VANISHING:
-        return f"{figures}: here gradients do become small towards the image."
-    grown = ", they grow" if ratios["plain"] > 1 / _VANISHING else ""
-    sentence = f"{figures}: gradients do not vanish towards the image{grown}."
-    if _degrades(found, "plain"):
-        sentence += " So the plain network is not held back by the vanishing gradient that the review names."
-    if ratios["plain"] > _EXPLODING:
+    sentence = (
+        f"In the plain network of {deep} layers the gradient of the first convolution is {first['plain']:.3g} times "
+        f"that of the last at the first step of training, and {last['plain']:.3g} times at the last step (residual: "
+        f"{first['residual']:.3g} and {last['residual']:.3g})."
+    )
+    if first["plain"] > _EXPLODING:
+        sentence += " It begins by exploding with depth, which is not the healthy norm that He et al. report."
+    if last["plain"] < _VANISHING:
+        sentence += " By the end it has vanished, so for this network the review's word is not wrong."
+    if healthy := [str(depth) for depth in found.depths[1:] if _worse_with_gradients(found, depth)]:
         sentence += (
-            " Nor is the norm healthy, as He et al. found it: before the first step it explodes with depth; shortcuts "
-            "keep it even."
+            f" At {' and '.join(healthy)} layers the plain network already ends worse than at {found.depths[0]}, "
+            "though its gradients vanish neither at the first nor at the last step: that is degradation."
         )
     return sentence
+
+
+def _worse_with_gradients(found: Found, depth: int) -> bool:
+    shallow, deep = (found.over_seeds("plain", d, last_loss) for d in (found.depths[0], depth))
+    ratios = [found.over_seeds("plain", depth, lambda run, at=at: _ratio(run, at)).value for at in (0, -1)]
+    return deep.low > shallow.high and min(ratios) >= _VANISHING
 
 
 def _about_blocks(found: Found) -> list[str]:
