@@ -118,7 +118,7 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
     crossed = list(cross_validations(images, rounds=options.rounds, **shared))
     small = list(cross_validations(images, rounds=options.draws, per_class=options.per_class, **shared))
     network: dict[Source, str] = {
-        "trained": "ResNet-18 trained in every split",
+        "trained": f"ResNet-18 trained in every split ({options.training.epochs} epochs, {options.size_px} px)",
         "frozen": f"frozen ResNet-18 with {'given' if options.weights else 'random'} weights",
     }
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
