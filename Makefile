@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-TEST_EXTRAS := dicom,fast,parquet,dev
+TEST_EXTRAS := dicom,fast,parquet,docs,dev
+
+export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint fast slow docs clean
@@ -48,7 +50,6 @@ test: lint
 	$(BIN)/pytest -n 2 -m 'slow or not slow' -q
 
 docs: $(VENV)/.dev
-	$(PIP) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 clean:

@@ -61,10 +61,12 @@ def test_a_training_worker_that_is_killed(spawn, resight, experiment: Path, tmp_
     process = spawn("train", experiment, "--out", run, *sets)
     _until(process, run / "checkpoints" / "member-0" / "last.safetensors")
     for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
+        if "spawn_main" in " ".join(child.cmdline()):  # not the tracker that multiprocessing keeps beside its workers
+            child.kill()
     _, talk = process.communicate(timeout=120)
     if process.returncode:  # between two epochs there is no worker to be missed
         assert process.returncode == 6
         assert "Traceback" not in talk
         assert "--resume" in talk.strip().splitlines()[-1]
-    assert resight("train", experiment, "--out", run, *LONG, "--resume").code in (0, 3)
+    resumed = resight("train", experiment, "--out", run, *LONG, "--set", "training.workers=0", "--resume")
+    assert resumed.code == 0, resumed.err

@@ -51,8 +51,8 @@ def described(data: TrainingData, n_views: int = 4) -> Features:
     return torch.stack(each, dim=1).numpy()
 
 
-def run(data: TrainingData, folder: Path, options: TrainingOptions = OPTIONS, **other: bool) -> Distillation:
-    return distil(network(), described(data), data, options, folder=folder, **other)
+def run(data: TrainingData, folder: Path, options: TrainingOptions, *, resume: bool = False) -> Distillation:
+    return distil(network(), described(data), data, options, folder=folder, resume=resume)
 
 
 def test_the_student_explains_what_the_teacher_sees(data: TrainingData, tmp_path: Path) -> None:

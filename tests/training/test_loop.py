@@ -74,7 +74,7 @@ def test_killed_and_resumed_gives_the_bits_of_an_undisturbed_run(
     assert same(weights(tmp_path / "whole"), weights(folder))
 
 
-def test_ctrl_c_keeps_a_checkpoint_to_resume_from(small: ModuleType, tmp_path: Path) -> None:
+def test_interrupted_between_two_checkpoints_gives_the_same_bits(small: ModuleType, tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int, detail: str) -> None:
         if done == 11:
             raise KeyboardInterrupt

@@ -17,9 +17,10 @@ from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import SPLITS, Prepared, prepare
 from resight.experiments.record import environment
 from resight.experiments.reporting import report_content
-from resight.experiments.settings import ExperimentSettings
+from resight.experiments.settings import ExperimentSettings, ReportOptions, StoreOptions
 from resight.models.bundle import save_bundle
 from resight.settings import dump_toml, load_toml, write_json
+from resight.training import TrainingOptions
 from resight.types import Progress, silent
 
 SETTINGS_FILE = "settings.toml"
@@ -99,13 +100,21 @@ def make_record(prepared: Prepared, ensemble: Ensemble, judged: Judged, seconds:
     }
 
 
+def _bearing(settings: ExperimentSettings) -> ExperimentSettings:
+    """What the result depends on: how many processes read, where the store lies and the like may change on the way."""
+    defaults = TrainingOptions()
+    same = {key: getattr(defaults, key) for key in ("workers", "threads", "checkpoint_every_s")}
+    training = settings.training.model_copy(update=same)
+    return settings.model_copy(update={"training": training, "store": StoreOptions(), "report": ReportOptions()})
+
+
 def _open_folder(settings: ExperimentSettings, folder: Path, *, resume: bool) -> None:
     path = folder / SETTINGS_FILE
     if path.exists():
         if not resume:
             fix = "Choose another folder, give --resume to continue it, or --force to begin anew."
             raise OutputError("holds a run already", where=str(folder), fix=fix)
-        if load_toml(path, ExperimentSettings) != settings:
+        if _bearing(load_toml(path, ExperimentSettings)) != _bearing(settings):
             fix = "Resume with the settings.toml of the folder, or train into another one."
             raise SettingsError("the settings are not those the run began with", where=str(path), fix=fix)
         return

@@ -138,8 +138,8 @@ def batches(
             pixels, targets, mask, samples = next(iterator)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if "worker" not in str(error).lower():
+        except (RuntimeError, OSError, EOFError) as error:
+            if not workers or (isinstance(error, RuntimeError) and "worker" not in str(error).lower()):
                 raise
             message = "a worker process that reads images died (often: out of memory, or killed)"
             raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error

@@ -144,11 +144,7 @@ class _Run:
             torch.set_num_threads(choose_threads(self.model, self._first_images(), self.precision, self.device))
         self._clock = self._saved = time.monotonic()
         while self.state.epoch < self.options.epochs and not self._impatient():
-            try:
-                self._train_epoch()
-            except KeyboardInterrupt:
-                self._save()
-                raise
+            self._train_epoch()
             self._finish_epoch()
         best, _ = load_checkpoint(self.folder / "best.safetensors")
         self.model.load_state_dict(best)

@@ -22,7 +22,7 @@ class LossOptions(Options):
 class TrainingOptions(Options):
     """Optimiser, schedule, precision and bookkeeping of a training run."""
 
-    epochs: int = Field(default=20, gt=0)
+    epochs: int = Field(default=20, gt=0, description="passes over the training images")
     batch_size: int = Field(default=32, gt=0, description="images per optimiser step and device")
     accumulate: int = Field(default=1, gt=0, description="split each batch into this many micro-batches to save memory")
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -35,7 +35,7 @@ class TrainingOptions(Options):
     ema_decay: float = Field(
         default=0.99, ge=0, lt=1, description="moving average of the weights per step; 0 switches it off"
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of each target spread evenly")
     mixup: float = Field(default=0.0, ge=0, description="Beta parameter of mixup (Zhang 2018); 0 switches it off")
     loss: LossOptions = Field(default_factory=LossOptions)
     imbalance: Literal["none", "positive_weight", "balanced_sampler"] = Field(
@@ -51,7 +51,7 @@ class TrainingOptions(Options):
         default=0, ge=0, description="stop after so many epochs without a better validation; 0 never stops"
     )
     checkpoint_every_s: float = Field(default=60.0, gt=0, description="seconds between checkpoints within an epoch")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of weights, order, augmentation and dropout")
 
     @field_validator("epochs")
     @classmethod
