@@ -33,7 +33,8 @@ def cohort(rng: np.random.Generator, tmp_path: Path) -> Cohort:
     table["image"] = [f"images/ISIC_{number:07d}.jpg" for number in range(N)]
     table["age"] = 50.0 + 10 * (classes == 1) - 10 * (classes == 2) + rng.normal(0, 12, N)
     table.loc[rng.random(N) < 0.1, "age"] = np.nan
-    table["sex"] = rng.choice(["male", "female", None], N)
+    table["sex"] = rng.choice(["male", "female", ""], N)
+    table["sex"] = table["sex"].where(table["sex"] != "", np.nan)
     return Cohort(table, ISIC_LABELS, "multiclass", tmp_path, "drawn")
 
 
