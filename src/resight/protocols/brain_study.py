@@ -65,7 +65,7 @@ def write_up(images: BrainImages, parts: Sequence[Part], out: Path) -> Study:
         + _short_answer(parts),
         tables=tables,
         conclusions=(*map(_summary, parts), *_cautions(images, parts)),
-        command=ran["command"],
+        command=ran.pop("command"),
         pictures={PICTURE: caption} if any(part.modes for part in parts) else {},
         record={
             "images": len(images.cohort),
@@ -120,9 +120,13 @@ def _beside(part: Part) -> list[Row]:
 
 
 def _short_answer(parts: Sequence[Part]) -> str:
-    heads = [c for part in parts for c in part.against_softmax() if c.randomised]
-    bats = [c for part in parts for c in part.bats_against_plain()]
-    return f"Randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}"
+    found = []
+    for source in dict.fromkeys(part.source for part in parts):
+        own = [part for part in parts if part.source == source]
+        heads = [c for part in own for c in part.against_softmax() if c.randomised]
+        bats = [c for part in own for c in part.bats_against_plain()]
+        found.append(f"On {source} features, randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}")
+    return " ".join(found)
 
 
 def _verdict(compared: Sequence[Compared]) -> str:
@@ -136,7 +140,7 @@ def _verdict(compared: Sequence[Compared]) -> str:
     )
     return (
         f"{answer} ({better} of {len(compared)} differences are significantly better and {worse} significantly worse, "
-        f"accuracy and AUROC in all parts of the study taken together)."
+        "accuracy and AUROC)."
     )
 
 
@@ -170,7 +174,8 @@ def _spans(compared: Sequence[Compared]) -> str:
     spans = []
     for metric in COMPARED:
         values = [c.test.difference for c in compared if c.metric == metric]
-        spans.append(f"by {min(values):+.3f} to {max(values):+.3f} in {metric}")
+        low, high = (round(value, 3) + 0.0 for value in (min(values), max(values)))  # + 0.0: no negative zero
+        spans.append(f"by {low:+.3f} to {high:+.3f} in {metric}")
     return " and ".join(spans)
 
 
