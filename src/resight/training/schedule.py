@@ -23,8 +23,8 @@ def build_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.O
     ]
     if options.optimizer == "sgd":
         momentum = options.momentum
-        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=momentum > 0)
-    return torch.optim.AdamW(groups, lr=options.learning_rate)
+        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)  # one pass over memory instead of ten
 
 
 def learning_rate(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:
