@@ -122,7 +122,7 @@ def test_checkpointing_bounds_memory() -> None:
         measure_memory(MemoryCase(depth=164, width=8, batch_size=32, checkpointed=checkpointed))
         for checkpointed in (False, True)
     )
-    assert kept["peak_gb"] - kept["idle_gb"] > 2 * (bounded["peak_gb"] - bounded["idle_gb"])
+    assert kept["peak_gb"] - kept["idle_gb"] > 1.3 * (bounded["peak_gb"] - bounded["idle_gb"])
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def fit_small(small: ModuleType, folder: Path, train: TrainingData | None = None, **options: object):
     torch.manual_seed(7)
-    settings = TrainingOptions(**{"epochs": 6, "batch_size": 8, "learning_rate": 0.01, **options})
+    settings = TrainingOptions(**{"epochs": 6, "batch_size": 8, "learning_rate": 0.01, "precision": "fp32", **options})
     data, validation = small.tiny_data(64, 0) if train is None else train, small.tiny_data(32, 1)
     return fit(small.TinyNet(), data, validation, settings, task="binary", folder=folder)
 
@@ -113,7 +113,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path, smal
     result = []
     for accumulate in (1, 4):
         torch.manual_seed(3)
-        options = TrainingOptions(epochs=2, batch_size=16, accumulate=accumulate, optimizer="sgd")
+        options = TrainingOptions(epochs=2, batch_size=16, accumulate=accumulate, optimizer="sgd", precision="fp32")
         model = Plain()
         fit(model, data, small.tiny_data(32, 1), options, task="binary", folder=tmp_path / str(accumulate))
         result.append(model.last.weight.detach().clone())

@@ -131,7 +131,6 @@ def _logits(
         batch_size=options.batch_size,
         device=choose_device(options.device),
         precision=precision,
-        workers=options.workers,
     )
 
 

@@ -16,7 +16,7 @@ from resight.models.device import Precision
 from resight.preprocess import Augmentation
 from resight.protocols.brain_data import LABEL, BrainImages, Split
 from resight.training import TrainingOptions, fit
-from resight.training.data import TrainingData, batches
+from resight.training.data import TrainingData, in_order
 from resight.types import Progress
 
 Source = Literal["trained", "frozen"]
@@ -141,7 +141,7 @@ def _extract(
     features = np.empty((len(data), model.backbone.feature_dim), np.float32)
     logits = np.empty(len(data), np.float32)
     with torch.inference_mode(), autocast(precision, device):
-        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device):
+        for batch in in_order(data, batch_size=batch_size, device=device):
             found = model.features(channels_last(batch.images))
             rows = batch.samples.numpy()
             features[rows] = found.float().cpu().numpy()

@@ -65,9 +65,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave; the groups come from the settings."""
+    """Put back what `optimizer_tensors` gave; the groups come from the settings.
+
+    Files hold tensors row by row; fused optimisers walk through memory, so each gets its parameter's order again.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = tensor
+        like = parameters[int(number)]
+        ordered = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+        state.setdefault(int(number), {})[name] = ordered
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

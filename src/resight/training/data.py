@@ -72,13 +72,10 @@ class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
 
 
 class _Order(Sampler[list[Place]]):
-    """The batches of one epoch, from `first_step` on."""
+    """The batches of the pass that comes next."""
 
-    def __init__(self, order: Int[np.ndarray, " M"], batch_size: int, epoch: int, first_step: int) -> None:
-        self.batches = [
-            [(epoch, int(sample)) for sample in order[start : start + batch_size]]
-            for start in range(first_step * batch_size, len(order), batch_size)
-        ]
+    def __init__(self) -> None:
+        self.batches: list[list[Place]] = []
 
     def __iter__(self) -> Iterator[list[Place]]:
         return iter(self.batches)
@@ -97,50 +94,62 @@ def epoch_order(
     return rng.choice(count, size=count, p=weights / weights.sum())
 
 
-def batches(
-    data: TrainingData,
-    order: Int[np.ndarray, " M"],
-    *,
-    batch_size: int,
-    device: torch.device,
-    augmentation: Augmentation | None = None,
-    seed: int = 0,
-    epoch: int = 0,
-    first_step: int = 0,
-    workers: int = 0,
-) -> Iterator[Batch]:
-    """Read, augment and move batches to the device.
+class Reader:
+    """Reads, augments and moves batches to the device; its processes live through all passes.
 
     Args:
         data: where the images are.
-        order: sample indices in the order they are used.
-        batch_size: images per batch; the last one may be smaller.
-        device: where the batch goes.
+        batch_size: images per batch; the last one of a pass may be smaller.
+        device: where the batches go.
         augmentation: drawn anew for each sample and epoch; None for evaluation.
         seed: seed of the augmentation.
-        epoch: epoch number, part of the augmentation's seed.
-        first_step: batches to leave out, when an epoch is continued.
         workers: reading processes; 0 reads here.
-
-    Raises:
-        TrainingError: a worker process died.
     """
-    options: dict[str, Any] = {"multiprocessing_context": "spawn"} if workers else {}
-    loader = DataLoader(
-        _Samples(data, augmentation, seed),
-        batch_sampler=_Order(order, batch_size, epoch, first_step),
-        num_workers=workers,
-        **options,
-    )
-    iterator = iter(loader)
-    while True:
-        try:
-            pixels, targets, mask, samples = next(iterator)
-        except StopIteration:
-            return
-        except (RuntimeError, OSError, EOFError) as error:
-            if not workers or (isinstance(error, RuntimeError) and "worker" not in str(error).lower()):
-                raise
-            message = "a worker process that reads images died (often: out of memory, or killed)"
-            raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error
-        yield Batch(pixels.to(device), targets.to(device), mask.to(device), samples)
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        batch_size: int,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        self._batch_size, self._device, self._workers = batch_size, device, workers
+        self._order = _Order()
+        processes: dict[str, Any] = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
+        samples = _Samples(data, augmentation, seed)
+        self._loader = DataLoader(samples, batch_sampler=self._order, num_workers=workers, **processes)
+
+    def batches(self, order: Int[np.ndarray, " M"], *, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
+        """One pass.
+
+        Args:
+            order: sample indices in the order they are used.
+            epoch: epoch number, part of the augmentation's seed.
+            first_step: batches to leave out, when an epoch is continued.
+
+        Raises:
+            TrainingError: a reading process died.
+        """
+        size = self._batch_size
+        starts = range(first_step * size, len(order), size)
+        self._order.batches = [[(epoch, int(sample)) for sample in order[start : start + size]] for start in starts]
+        iterator = iter(self._loader)
+        while True:
+            try:
+                pixels, targets, mask, samples = next(iterator)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                if not self._workers or (isinstance(error, RuntimeError) and "worker" not in str(error).lower()):
+                    raise
+                message = "a worker process that reads images died (often: out of memory, or killed)"
+                raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error
+            yield Batch(pixels.to(self._device), targets.to(self._device), mask.to(self._device), samples)
+
+
+def in_order(data: TrainingData, *, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """All samples once, as they are stored."""
+    return Reader(data, batch_size=batch_size, device=device).batches(np.arange(len(data)))

@@ -21,7 +21,7 @@ from resight.models import Classifier, autocast, channels_last, choose_device, v
 from resight.models.device import Precision
 from resight.preprocess import Augmentation
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from resight.training.data import TrainingData, batches, epoch_order
+from resight.training.data import Reader, TrainingData, epoch_order, in_order
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
@@ -57,7 +57,7 @@ def view_features(
     model.eval()
     features = np.empty((len(data), n_views, model.backbone.feature_dim), dtype=np.float32)
     with torch.inference_mode(), autocast(precision, device):
-        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device):
+        for batch in in_order(data, batch_size=batch_size, device=device):
             for number in range(n_views):
                 found = model.features(channels_last(view(batch.images, number)))
                 features[batch.samples.numpy(), number] = found.float().cpu().numpy()
@@ -109,25 +109,23 @@ def distil(
         state = _restore(path, learner, optimizer, average)
     targets, spread = _standardised(teacher)
     if state.precision is None:
-        first = next(batches(data, np.arange(min(len(data), options.batch_size)), batch_size=len(data), device=device))
+        first = next(in_order(data, batch_size=options.batch_size, device=device))
         state.precision = choose_precision(student, first.images, options, device)
     steps = -(-len(data) // options.batch_size)
+    reader = Reader(
+        data,
+        batch_size=options.batch_size,
+        device=device,
+        augmentation=augmentation,
+        seed=options.seed,
+        workers=options.workers,
+    )
     while state.epoch < options.epochs:
         begin, squares = time.monotonic(), 0.0
         shown = np.random.default_rng((options.seed, 3, state.epoch)).integers(teacher.shape[1], size=len(data))
         order = epoch_order(len(data), options.seed, state.epoch)
         learner.train()
-        stream = batches(
-            data,
-            order,
-            batch_size=options.batch_size,
-            device=device,
-            augmentation=augmentation,
-            seed=options.seed,
-            epoch=state.epoch,
-            workers=options.workers,
-        )
-        for step, batch in enumerate(stream):
+        for step, batch in enumerate(reader.batches(order, epoch=state.epoch)):
             number = state.epoch * steps + step
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(options, number, steps)

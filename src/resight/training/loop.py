@@ -19,7 +19,7 @@ from resight.predictions import scores_of
 from resight.preprocess import Augmentation, Mixup
 from resight.training.base import LOSSES, Loss
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from resight.training.data import Batch, TrainingData, batches, epoch_order
+from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order
 from resight.training.imbalance import positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
@@ -124,7 +124,15 @@ class _Run:
         self.model = with_channels_last(model.to(self.device))
         self.train, self.validation, self.options = train, validation, options
         self.task: Task = task
-        self.folder, self.augmentation, self.progress = folder, augmentation, progress
+        self.folder, self.progress = folder, progress
+        self.reader = Reader(
+            train,
+            batch_size=options.batch_size,
+            device=self.device,
+            augmentation=augmentation,
+            seed=options.seed,
+            workers=options.workers,
+        )
         self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
         self.loss = _build_loss(options, task, train)
         self.optimizer = build_optimizer(self.model, options)
@@ -164,17 +172,7 @@ class _Run:
     def _train_epoch(self) -> None:
         state, options = self.state, self.options
         order = epoch_order(len(self.train), options.seed, state.epoch, self.weights)
-        stream = batches(
-            self.train,
-            order,
-            batch_size=options.batch_size,
-            device=self.device,
-            augmentation=self.augmentation,
-            seed=options.seed,
-            epoch=state.epoch,
-            first_step=state.step,
-            workers=options.workers,
-        )
+        stream = self.reader.batches(order, epoch=state.epoch, first_step=state.step)
         self.model.train()
         for batch in stream:
             state.loss_sum += self._step(batch)
@@ -237,7 +235,6 @@ class _Run:
             batch_size=options.batch_size,
             device=self.device,
             precision=self.precision,
-            workers=options.workers,
         )
         data = self.validation
         loss = float(self.loss(*(torch.from_numpy(a) for a in (logits, np.nan_to_num(data.targets), data.mask))))
@@ -293,7 +290,7 @@ class _Run:
 
     def _first_images(self) -> torch.Tensor:
         count = min(self.options.batch_size, len(self.train))
-        return next(batches(self.train, np.arange(count), batch_size=count, device=self.device)).images
+        return next(in_order(self.train, batch_size=count, device=self.device)).images
 
     def _keep_bad_batch(self, batch: Batch) -> None:
         path = self.folder / "bad_batch.safetensors"

@@ -9,7 +9,7 @@ from torch import nn
 from resight.evaluation import auroc
 from resight.models import autocast, channels_last
 from resight.models.device import Precision
-from resight.training.data import TrainingData, batches
+from resight.training.data import TrainingData, in_order
 from resight.types import Scores
 
 
@@ -20,13 +20,12 @@ def predict_logits(
     batch_size: int,
     device: torch.device,
     precision: Precision = "fp32",
-    workers: int = 0,
 ) -> Scores:
     """Logits `(N, L)` of every sample, in order, in evaluation mode."""
     model.eval()
     logits = np.empty(data.targets.shape)
     with torch.inference_mode(), autocast(precision, device):
-        for batch in batches(data, np.arange(len(data)), batch_size=batch_size, device=device, workers=workers):
+        for batch in in_order(data, batch_size=batch_size, device=device):
             logits[batch.samples.numpy()] = model(channels_last(batch.images)).float().cpu().numpy()
     return logits
 
