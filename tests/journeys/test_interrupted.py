@@ -65,7 +65,7 @@ def test_a_training_worker_that_is_killed(spawn, resight, experiment: Path, tmp_
             child.kill()
     _, talk = process.communicate(timeout=400)
     if process.returncode:  # between two epochs there is no worker to be missed
-        assert process.returncode == 6
+        assert process.returncode == 6, talk
         assert "Traceback" not in talk
         assert "--resume" in talk.strip().splitlines()[-1]
     resumed = resight("train", experiment, "--out", run, *LONG, "--set", "training.workers=0", "--resume")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +117,7 @@ class Reader:
         seed: int = 0,
         workers: int = 0,
     ) -> None:
-        self._batch_size, self._device, self._workers = batch_size, device, workers
+        self._batch_size, self._device = batch_size, device
         self._order = _Order()
         processes: dict[str, Any] = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
         samples = _Samples(data, augmentation, seed)
@@ -129,25 +130,28 @@ class Reader:
             order: sample indices in the order they are used.
             epoch: epoch number, part of the augmentation's seed.
             first_step: batches to leave out, when an epoch is continued.
-
-        Raises:
-            TrainingError: a reading process died.
         """
         size = self._batch_size
         starts = range(first_step * size, len(order), size)
         self._order.batches = [[(epoch, int(sample)) for sample in order[start : start + size]] for start in starts]
-        iterator = iter(self._loader)
-        while True:
-            try:
-                pixels, targets, mask, samples = next(iterator)
-            except StopIteration:
-                return
-            except (RuntimeError, OSError, EOFError) as error:
-                if not self._workers or (isinstance(error, RuntimeError) and "worker" not in str(error).lower()):
-                    raise
-                message = "a worker process that reads images died (often: out of memory, or killed)"
-                raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error
+        for pixels, targets, mask, samples in self._loader:
             yield Batch(pixels.to(self._device), targets.to(self._device), mask.to(self._device), samples)
+
+
+@contextmanager
+def naming_dead_workers(workers: int) -> Iterator[None]:
+    """Turns the death of a reading process, which is told wherever the main process just is, into one clear error.
+
+    Raises:
+        TrainingError: a reading process died.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        if not workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
+            raise
+        message = "a worker process that reads images died (often: out of memory, or killed)"
+        raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error
 
 
 def in_order(data: TrainingData, *, batch_size: int, device: torch.device) -> Iterator[Batch]:

@@ -19,7 +19,7 @@ from resight.predictions import scores_of
 from resight.preprocess import Augmentation, Mixup
 from resight.training.base import LOSSES, Loss
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order
+from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
 from resight.training.imbalance import positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
@@ -152,8 +152,9 @@ class _Run:
             torch.set_num_threads(choose_threads(self.model, self._first_images(), self.precision, self.device))
         self._clock = self._saved = time.monotonic()
         while self.state.epoch < self.options.epochs and not self._impatient():
-            self._train_epoch()
-            self._finish_epoch()
+            with naming_dead_workers(self.options.workers):
+                self._train_epoch()
+                self._finish_epoch()
         best, _ = load_checkpoint(self.folder / "best.safetensors")
         self.model.load_state_dict(best)
         state = self.state
