@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
 
-from resight.errors import PredictionsError, nearest, require
-from resight.tables import read_table
+from resight.errors import PredictionsError, nearest
+from resight.tables import read_table, write_table
 from resight.types import Mask, Scores, Targets, Task
 
 COLUMNS = (
@@ -111,11 +111,7 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write CSV, or Parquet where the name ends in `.parquet`; floats keep all digits."""
-        if path.suffix == ".parquet":
-            require("pyarrow", extra="parquet")
-            self.table.to_parquet(path, index=False)
-        else:
-            self.table.to_csv(path, index=False, lineterminator="\n")
+        write_table(self.table, path)
 
     def __len__(self) -> int:
         return len(self.table) // len(self.labels)

@@ -1,4 +1,4 @@
-"""Reading tables that people made: CSV with any separator and a byte-order mark, or Parquet."""
+"""Reading and writing tables: CSV with any separator and a byte-order mark, or Parquet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from resight.errors import DataError, require
+from resight.errors import DataError, OutputError, require
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "<NA>", "#N/A", "#NA")
@@ -49,6 +49,23 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
         raise error(f"cannot be read as a table ({cause})", where=where) from cause
     table.columns = [str(c).strip() for c in table.columns]
     return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write CSV, or Parquet where the name ends in `.parquet`; floats keep all digits.
+
+    Raises:
+        OutputError: disk full, no permission, or no such folder.
+        DependencyError: Parquet is asked for and its library is not installed.
+    """
+    try:
+        if path.suffix == ".parquet":
+            require("pyarrow", extra="parquet")
+            table.to_parquet(path, index=False)
+        else:
+            table.to_csv(path, index=False, lineterminator="\n")
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
 
 
 def column_key(name: str) -> str:

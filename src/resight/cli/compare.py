@@ -35,8 +35,6 @@ def compare(
     from resight.settings import validate
 
     first, second = Predictions.read(a), Predictions.read(b)
-    if split is None and all("test" in set(t.table.get("split", ())) for t in (first, second)):
-        split = "test"
     given = {"split": split, "bootstrap": bootstrap, "seed": seed}
     comparison = test(first, second, validate(EvaluationOptions, given, where="command line"))
     if as_json:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
 from resight.cli.console import fresh, progress_bars, result_json, say
+
+if TYPE_CHECKING:
+    from resight.types import Cohort
 
 Json = Annotated[bool, Parameter("--json", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -40,8 +43,10 @@ def import_(cohort: CohortArguments, *, out: Path, force: Flag = False) -> int:
         out: CSV or Parquet file; image names in it are relative to the cohort's folder.
         force: replace `out`.
     """
+    from resight.tables import write_table
+
     loaded = cohort.load()
-    _write_table(loaded.table, fresh(out, force=force))
+    write_table(loaded.table, fresh(out, force=force))
     for note in loaded.notes:
         say(f"note: {note}")
     say(f"{len(loaded)} images, labels {', '.join(loaded.labels)}, below {loaded.root}: {out}")
@@ -73,6 +78,7 @@ def split(
     """
     from resight.cohorts import SplitOptions, assign_folds, split_cohort
     from resight.settings import validate
+    from resight.tables import write_table
 
     given = {"group": group, "fractions": fractions, "clusters": clusters, "seed": seed}
     options = validate(SplitOptions, given, where="command line")
@@ -83,7 +89,7 @@ def split(
         folded = assign_folds(done.rows(learning), folds, seed, group=options.group, clusters=clusters)
         table = table.assign(fold=-1)
         table.loc[learning, "fold"] = folded.table["fold"].to_numpy()
-    _write_table(table, fresh(out, force=force))
+    write_table(table, fresh(out, force=force))
     for note in done.notes:
         say(f"note: {note}")
     say(f"written: {out}")
@@ -115,6 +121,7 @@ def leakcheck(
     """
     from resight.cohorts import LeakOptions
     from resight.cohorts import leakcheck as check
+    from resight.tables import write_table
 
     loaded = cohort.load()
     if split_column:
@@ -123,7 +130,7 @@ def leakcheck(
     with progress_bars() as progress:
         report = check(loaded, options, progress=lambda done, total: progress("look", done, total, ""))
     if clusters:
-        _write_table(report.clusters, fresh(clusters, force=force))
+        write_table(report.clusters, fresh(clusters, force=force))
     if as_json:
         result_json(report.to_dict())
     else:
@@ -177,7 +184,7 @@ def phantom(
     return 0
 
 
-def _with_split(cohort, column):
+def _with_split(cohort: Cohort, column: str) -> Cohort:
     from dataclasses import replace
 
     from resight.errors import CohortError, nearest
@@ -187,16 +194,3 @@ def _with_split(cohort, column):
             f"no column {column!r}", where=cohort.name, fix=nearest(column, map(str, cohort.table.columns))
         )
     return replace(cohort, table=cohort.table.assign(split=cohort.table[column].astype(str)))
-
-
-def _write_table(table, path: Path) -> None:
-    from resight.errors import OutputError, require
-
-    try:
-        if path.suffix == ".parquet":
-            require("pyarrow", extra="parquet")
-            table.to_parquet(path, index=False)
-        else:
-            table.to_csv(path, index=False, lineterminator="\n")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error

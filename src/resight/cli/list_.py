@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from resight.cli.console import result_json, result_table
 from resight.errors import SettingsError, nearest
-from resight.registry import Member
 
 
 def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> int:
@@ -46,10 +45,6 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     ]
     result_table(("kind", "name", "what", "options"), rows)
     return 0
-
-
-def _fields(member: Member[Any]) -> dict[str, Any]:
-    return dict(member.options.model_fields)
 
 
 def _default(field: object) -> str:
