@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-TEST_EXTRAS := dicom,fast,parquet,docs,dev
+TEST_EXTRAS := dicom,fast,parquet,lite0,export,federated,cluster,text,clinic,serve,postgres,evidence,docs,dev
 
 export NO_MKDOCS_2_WARNING := 1
 

@@ -26,7 +26,7 @@ from resight.explain import EXPLAINERS
 from resight.heads import CLASSIFIERS, HEADS
 from resight.protocols import PROTOCOLS
 from resight.settings import Options
-from resight.training import LOSSES
+from resight.training import LOSSES, OBJECTIVES
 
 REFERENCE = Path(__file__).parent / "reference"
 _HEAD = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n\n"
@@ -34,6 +34,7 @@ _REGISTRIES = (
     ("Backbones", BACKBONES, "`name` and options stand in `[model.backbone]`."),
     ("Heads", HEADS, "`name` and options stand in `[model.head]`."),
     ("Losses", LOSSES, "`name` stands in `[training.loss]`, options in `[training.loss.options]`."),
+    ("Objectives", OBJECTIVES, "`name` stands in `[training.objective]`, options in `[training.objective.options]`."),
     ("Attention layers", ATTENTION, "`attention` of the backbone `resnet` names one."),
     ("Classifiers of features", CLASSIFIERS, "Built in Python with `resight.heads.CLASSIFIERS.build`."),
     ("Explainers", EXPLAINERS, "Built in Python with `resight.explain.build_explainer`."),

@@ -51,11 +51,12 @@ def test_channels_last_input_gives_the_same_logits() -> None:
 def test_the_side_branch_answers_in_training() -> None:
     options = ModelOptions(backbone={"name": "inception", "auxiliary_classes": 2})
     model = build_classifier(options, labels=("a", "b"), channels=1, dims=2)
-    logits, auxiliary = model.forward_with_auxiliary(torch.rand(2, 1, 128, 128) * 255)
-    assert auxiliary is not None
-    assert logits.shape == auxiliary.shape == (2, 2)
+    answers = model.answers(torch.rand(2, 1, 128, 128) * 255)
+    ((auxiliary, weight),) = answers.auxiliary
+    assert answers.logits.shape == auxiliary.shape == (2, 2)
+    assert 0 < weight < 1
     plain = build_classifier(ModelOptions(backbone=TINY), labels=("a",), channels=1, dims=2)
-    assert plain.forward_with_auxiliary(torch.rand(2, 1, 32, 32))[1] is None
+    assert plain.answers(torch.rand(2, 1, 32, 32)).auxiliary == ()
 
 
 def test_resolved_options_write_every_default_out() -> None:

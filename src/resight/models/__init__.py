@@ -2,7 +2,7 @@
 
 from resight.models.bundle import Bundle, load_bundle, save_bundle, verify_bundle
 from resight.models.card import render_card
-from resight.models.classifier import Classifier, ModelOptions, build_classifier
+from resight.models.classifier import Answers, Classifier, ModelOptions, build_classifier
 from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
 from resight.models.ensemble import Ensemble
 from resight.models.manifest import Manifest
@@ -13,6 +13,7 @@ load = Predictor.load
 
 __all__ = [
     "N_VIEWS",
+    "Answers",
     "AveragedViews",
     "Bundle",
     "Classifier",

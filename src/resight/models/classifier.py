@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ _IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 # Published weights expect these; one grey channel gets their average, so that summed first-layer weights fit.
 _GREY_MEAN: Final = (0.449,)
 _GREY_STD: Final = (0.226,)
+_AUXILIARY_WEIGHT: Final = 0.4
+"""Of the side branch's loss, as in the reference implementation of Inception-v3."""
 
 
 class ModelOptions(Options):
@@ -71,6 +74,21 @@ class ModelOptions(Options):
         return self.model_copy(update=parts)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of a batch while it is trained.
+
+    Attributes:
+        logits: `(B, L)`.
+        auxiliary: logits of side branches that are trained along, each with the weight of its loss.
+        penalty: scalar that the network itself adds to the loss, for example for work that it did not skip.
+    """
+
+    logits: Float[Tensor, "B L"]
+    auxiliary: tuple[tuple[Float[Tensor, "B L"], float], ...] = ()
+    penalty: Float[Tensor, ""] | None = None
+
+
 class Classifier(nn.Module):
     """Images on the scale 0 to 255 in, logits out.
 
@@ -113,10 +131,12 @@ class Classifier(nn.Module):
         """
         return self.head(self.features(images))
 
-    def forward_with_auxiliary(self, images: Images) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"] | None]:
-        """Logits, and those of the backbone's side branch where it has one: for the training loss."""
+    def answers(self, images: Images) -> Answers:
+        """Logits, and whatever else of the network is trained along: for the training loss."""
         stages = self.stages(images)
-        return self.head(self.backbone.pool(stages[-1])), self.backbone.auxiliary(stages)
+        side = self.backbone.auxiliary(stages)
+        auxiliary = () if side is None else ((side, _AUXILIARY_WEIGHT),)
+        return Answers(self.head(self.backbone.pool(stages[-1])), auxiliary)
 
 
 def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: int, dims: int) -> Classifier:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -31,6 +31,7 @@ class TrainingData:
         targets: `(N, L)` in [0, 1]; NaN where unknown.
         mask: `(N, L)` true where known.
         names: image names, for messages.
+        groups: `(N,)` group of each sample, from 0, for objectives that treat groups apart; None without groups.
     """
 
     store: Store
@@ -38,6 +39,7 @@ class TrainingData:
     targets: Targets
     mask: Mask
     names: tuple[str, ...]
+    groups: Int[np.ndarray, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,12 +47,18 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch on the device."""
+    """One batch on the device; `samples` are indices into the data it was read from."""
 
-    images: UInt8[Tensor, "B C *space"]
+    images: Shaped[Tensor, "B C *space"]
     targets: Float[Tensor, "B L"]
     mask: Bool[Tensor, "B L"]
     samples: Int[Tensor, " B"]
+    groups: Int[Tensor, " B"] | None = None
+
+    def part(self, rows: Int[Tensor, " P"]) -> Batch:
+        """Some of its rows."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Batch(self.images[rows], self.targets[rows], self.mask[rows], self.samples[rows.cpu()], groups)
 
 
 class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
@@ -118,6 +126,7 @@ class Reader:
         workers: int = 0,
     ) -> None:
         self._batch_size, self._device = batch_size, device
+        self._groups = None if data.groups is None else torch.from_numpy(data.groups).long()
         self._order = _Order()
         processes: dict[str, Any] = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
         samples = _Samples(data, augmentation, seed)
@@ -135,7 +144,8 @@ class Reader:
         starts = range(first_step * size, len(order), size)
         self._order.batches = [[(epoch, int(sample)) for sample in order[start : start + size]] for start in starts]
         for pixels, targets, mask, samples in self._loader:
-            yield Batch(pixels.to(self._device), targets.to(self._device), mask.to(self._device), samples)
+            groups = None if self._groups is None else self._groups[samples].to(self._device)
+            yield Batch(pixels.to(self._device), targets.to(self._device), mask.to(self._device), samples, groups)
 
 
 @contextmanager

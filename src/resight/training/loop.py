@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from resight.errors import TrainingError
-from resight.models import Classifier, autocast, channels_last, choose_device, with_channels_last
+from resight.models import autocast, choose_device, with_channels_last
 from resight.models.device import Precision
 from resight.predictions import scores_of
 from resight.preprocess import Augmentation, Mixup
-from resight.training.base import LOSSES, Loss
+from resight.training.base import LOSSES, OBJECTIVES, Loss, Objective
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
 from resight.training.imbalance import positive_weights, sampling_weights
@@ -26,9 +26,6 @@ from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
 from resight.training.validate import macro_auroc, predict_logits
 from resight.types import Progress, Task, silent
-
-_AUXILIARY_WEIGHT = 0.4
-"""Of the side branch's loss, as in the reference implementation of Inception-v3."""
 
 
 @dataclass
@@ -135,7 +132,10 @@ class _Run:
         )
         self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
         self.loss = _build_loss(options, task, train)
-        self.optimizer = build_optimizer(self.model, options)
+        objective = options.objective
+        built = OBJECTIVES.build(objective.name, objective.options, loss=self.loss, model=self.model, train=train)
+        self.objective: Objective = built.to(self.device)
+        self.optimizer = build_optimizer(nn.ModuleList([self.model, self.objective]), options)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
         balanced = options.imbalance == "balanced_sampler"
         self.weights = sampling_weights(train.targets, train.mask) if balanced else None
@@ -191,19 +191,17 @@ class _Run:
         rate = learning_rate(options, number, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images, targets, mask = self._mixed(batch, number)
+        mixed = self._mixed(batch, number)
         if options.label_smoothing:
-            targets = _smoothed(targets, options.label_smoothing, self.task)
+            mixed = replace(mixed, targets=_smoothed(mixed.targets, options.label_smoothing, self.task))
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        known = mask.sum().clamp(min=1)
-        for part in torch.arange(len(images), device=images.device).chunk(options.accumulate):
+        known = mixed.mask.sum().clamp(min=1)
+        for rows in torch.arange(len(mixed.images)).chunk(options.accumulate):
+            part = mixed.part(rows)
             with autocast(self.precision, self.device):
-                logits, auxiliary = _answers(self.model, channels_last(images[part]))
-            loss = self.loss(logits.float(), targets[part], mask[part])
-            if auxiliary is not None:
-                loss = loss + _AUXILIARY_WEIGHT * self.loss(auxiliary.float(), targets[part], mask[part])
-            loss = loss * (mask[part].sum() / known)
+                loss = self.objective(self.model, part)
+            loss = loss.float() * (part.mask.sum() / known)
             if not torch.isfinite(loss):
                 self._keep_bad_batch(batch)
             loss.backward()
@@ -215,15 +213,15 @@ class _Run:
             self.average.update(self.model)
         return total
 
-    def _mixed(self, batch: Batch, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _mixed(self, batch: Batch, number: int) -> Batch:
         if self.mixup is None:
-            return batch.images, batch.targets, batch.mask
+            return batch
         rng = np.random.default_rng((self.options.seed, 1, number))
         mixed = self.mixup.sample(rng, len(batch.images))
         share, other = mixed.weight, torch.from_numpy(mixed.partner).to(self.device)
         images = share * batch.images.float() + (1 - share) * batch.images[other].float()
         targets = share * batch.targets + (1 - share) * batch.targets[other]
-        return images, targets, batch.mask & batch.mask[other]
+        return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other])
 
     def _finish_epoch(self) -> None:
         state, options = self.state, self.options
@@ -267,6 +265,7 @@ class _Run:
         self._clock = self._saved = now
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
+        tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
         steps = 0
         if self.average:
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
@@ -278,6 +277,7 @@ class _Run:
         steps = state.pop("average_steps")
         try:
             self.model.load_state_dict(_below("model.", tensors))
+            self.objective.load_state_dict(_below("objective.", tensors))
         except RuntimeError as error:
             message = "the checkpoint belongs to another network"
             raise TrainingError(
@@ -314,11 +314,6 @@ def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Lo
     weighted = options.imbalance == "positive_weight"
     weight = positive_weights(train.targets, train.mask, task) if weighted else None
     return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
-
-
-def _answers(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Logits, and those of a side branch where the network has one."""
-    return model.forward_with_auxiliary(images) if isinstance(model, Classifier) else (model(images), None)
 
 
 def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:

@@ -19,6 +19,13 @@ class LossOptions(Options):
     options: dict[str, float | bool | str] = Field(default_factory=dict)
 
 
+class ObjectiveOptions(Options):
+    """What a step of the optimiser makes smaller, by its registered name, and its options."""
+
+    name: str = Field(default="supervised", description="registered objective")
+    options: dict[str, float | bool | str] = Field(default_factory=dict)
+
+
 class TrainingOptions(Options):
     """Optimiser, schedule, precision and bookkeeping of a training run."""
 
@@ -38,6 +45,7 @@ class TrainingOptions(Options):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of each target spread evenly")
     mixup: float = Field(default=0.0, ge=0, description="Beta parameter of mixup (Zhang 2018); 0 switches it off")
     loss: LossOptions = Field(default_factory=LossOptions)
+    objective: ObjectiveOptions = Field(default_factory=ObjectiveOptions)
     imbalance: Literal["none", "positive_weight", "balanced_sampler"] = Field(
         default="none",
         description="weights and resampling shift the scores; calibration afterwards takes the shift out",
