@@ -192,7 +192,7 @@ def test_relu_does_not_overwrite_unless_asked_to() -> None:
         ("resnet", {"dept": 50}, "Did you mean 'depth'"),
         ("resnett", {}, "Did you mean 'resnet'"),
         ("resnet", {"dims": 4}, "2 or 3"),
-        ("resnet", {"attention": "sse"}, "Did you mean 'se'"),
+        ("resnet", {"attention": "sse"}, "one name, or 4, one for each stage, of: none, cbam, eca, se"),
         ("vgg", {"dims": 3}, "Use 'resnet' for volumes"),
     ],
 )
@@ -217,3 +217,29 @@ def test_a_thousand_layers_learn_in_little_memory() -> None:
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
     assert network.conv1.weight.grad is not None
     assert network.conv1.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("depth", [18, 50, 20])
+def test_attention_is_chosen_stage_by_stage(depth: int, dims: int) -> None:
+    stages = ["se", "none", "cbam", "eca"] if depth != 20 else ["se", "none", "cbam"]
+    with torch.device("meta"):
+        network = build_backbone("resnet", depth=depth, width=16, dims=dims, attention=stages)
+    assert isinstance(network, ResNet)
+    kinds = {"SqueezeExcitation": "se", "EfficientChannelAttention": "eca", "ConvolutionalBlockAttention": "cbam"}
+    for layer, expected in zip(network.layers, stages, strict=True):
+        assert {kinds.get(type(unit.attention).__name__, "none") for unit in layer} == {expected}
+
+
+@pytest.mark.parametrize("attention", [["se"] * 3, [], ["se", "se", "cbamm", "se"]])
+def test_a_list_of_attention_that_does_not_fit_is_named(attention: list[str]) -> None:
+    with pytest.raises(
+        SettingsError, match=r"attention = .*expected one name, or 4, one for each stage, of: none, cbam"
+    ):
+        build_backbone("resnet", depth=18, attention=attention)
+
+
+def test_a_deep_stem_and_averaged_shortcuts_keep_the_grid() -> None:
+    network = build_backbone("resnet", depth=10, width=8, stem="deep", shortcut="average")
+    maps = network.stages(torch.rand(1, 3, 65, 65))
+    assert [m.shape[2] for m in maps] == [17, 9, 5, 3]

@@ -12,7 +12,7 @@ _LABELS = ("a", "b", "c")
 
 def _classifier(dims, channels):
     torch.manual_seed(0)
-    backbone = {"name": "resnet", "depth": 10, "width": 4, "stem": "cifar", "zero_init": False}
+    backbone = {"name": "resnet", "depth": 10, "width": 4, "stem": "cifar", "zero_init": False, "attention": "cbam"}
     options = ModelOptions(backbone=backbone, head={"name": "linear", "dropout": 0.5})
     return build_classifier(options, labels=_LABELS, channels=channels, dims=dims)
 

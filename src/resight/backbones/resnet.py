@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from resight.backbones.base import BACKBONES, Backbone, StageMap
 from resight.blocks import (
+    ATTENTION,
     CONV,
     MAX_POOL,
     BasicUnit,
@@ -43,9 +44,10 @@ class ResNetOptions(Options):
     """Residual network."""
 
     depth: int = Field(default=18, description="layers with weights: " + ", ".join(map(str, sorted(DEPTHS))))
-    stem: Literal["imagenet", "cifar"] | None = Field(
+    stem: Literal["imagenet", "deep", "tiered", "cifar"] | None = Field(
         default=None,
-        description="7x7 stride 2 and max-pooling, or one 3x3; by default cifar for networks of three stages",
+        description="7x7 stride 2 and max-pooling, three 3x3 for the 7x7 (deep; tiered: fewer channels first), or one "
+        "3x3 without pooling (cifar); by default cifar for networks of three stages, imagenet for others",
     )
     width: int | None = Field(
         default=None, gt=0, description="channels of the first stage; by default 64, or 16 with 3 stages"
@@ -54,9 +56,13 @@ class ResNetOptions(Options):
         default="3x3", description="convolution of a bottleneck that carries the stride"
     )
     norm: Norm = Field(default="batch", description="batch or group normalisation")
-    shortcut: Literal["projection", "pad"] = Field(default="projection", description="shortcut where the shape changes")
+    shortcut: Literal["projection", "average", "pad"] = Field(
+        default="projection", description="shortcut where the shape changes: 1x1, mean and 1x1, or zero channels"
+    )
     plain: bool = Field(default=False, description="no shortcuts at all, for the study of degradation")
-    attention: str = Field(default="none", description="attention layer at the end of every unit")
+    attention: str | tuple[str, ...] = Field(
+        default="none", description="attention layer at the end of every unit: one name, or one for each stage"
+    )
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth: rate of the last unit, rising from 0"
     )
@@ -71,6 +77,16 @@ class ResNetOptions(Options):
         if depth not in DEPTHS:
             raise ValueError("one of " + ", ".join(map(str, sorted(DEPTHS))))
         return depth
+
+    @field_validator("attention")
+    @classmethod
+    def _known_attention(cls, attention: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        known = ("none", *ATTENTION.names())
+        stages = len(DEPTHS[info.data["depth"]][1]) if "depth" in info.data else len(attention)
+        names = (attention,) * stages if isinstance(attention, str) else attention
+        if len(names) != stages or any(name not in known for name in names):
+            raise ValueError(f"one name, or {stages}, one for each stage, of: {', '.join(known)}")
+        return attention
 
 
 @BACKBONES.register("resnet", ResNetOptions)
@@ -93,22 +109,26 @@ class ResNet(Backbone):
         self.options = options
 
         conv, stem = CONV[dims], options.stem or ("cifar" if small else "imagenet")
-        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
-        self.conv1 = conv(in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
-        self.bn1 = build_norm(options.norm, width, dims)
         self.relu = nn.ReLU(inplace=options.inplace_relu)
-        self.maxpool = MAX_POOL[dims](3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        if stem in ("deep", "tiered"):
+            self.conv1 = self._deep_stem(in_channels, width, dims, tiered=stem == "tiered")
+        else:
+            kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
+            self.conv1 = conv(in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.bn1 = build_norm(options.norm, width, dims)
+        self.maxpool = nn.Identity() if stem == "cifar" else MAX_POOL[dims](3, stride=2, padding=1)
 
-        style = UnitStyle(
-            dims=dims,
-            norm=options.norm,
-            shortcut="none" if options.plain else options.shortcut,
-            stride_in=options.stride_in,
-            attention=options.attention,
-            inplace=options.inplace_relu,
-        )
+        attention = options.attention
         units, channels = 0, width
         for index, (count, inner) in enumerate(zip(counts, widths, strict=True)):
+            style = UnitStyle(
+                dims=dims,
+                norm=options.norm,
+                shortcut="none" if options.plain else options.shortcut,
+                stride_in=options.stride_in,
+                attention=attention if isinstance(attention, str) else attention[index],
+                inplace=options.inplace_relu,
+            )
             stage = nn.Sequential()
             for position in range(count):
                 rate = options.drop_path * units / max(1, sum(counts) - 1)
@@ -141,6 +161,19 @@ class ResNet(Backbone):
     def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
         """Class scores of `fc` where there is one, otherwise the features."""
         return self.fc(features)
+
+    def _deep_stem(self, in_channels: int, width: int, dims: int, *, tiered: bool) -> nn.Sequential:
+        """Three 3x3 convolutions for the 7x7 (He et al. 2019, figure 2, network C), named as in timm."""
+        second = max(1, width // 2)
+        first = max(1, 3 * (second // 4)) if tiered else second
+        layers, channels = nn.Sequential(), in_channels
+        for after in (first, second):
+            step = 1 if len(layers) else 2
+            layers.append(CONV[dims](channels, after, 3, stride=step, padding=1, bias=False))
+            layers.append(build_norm(self.options.norm, after, dims))
+            layers.append(nn.ReLU(inplace=self.options.inplace_relu))
+            channels = after
+        return layers.append(CONV[dims](channels, width, 3, padding=1, bias=False))
 
     def _initialise(self) -> None:
         """Normal weights scaled by the fan-out (He et al. 2015); the last scale of a unit 0 (Goyal et al. 2017)."""

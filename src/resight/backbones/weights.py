@@ -22,6 +22,12 @@ _WRAPPERS: Final = re.compile(r"^(module|model|backbone|encoder|net|network|resn
 """Names that training code puts before every parameter."""
 _OLD_DENSENET: Final = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 """Spelling of published DenseNet weights before torchvision 0.3."""
+_TIMM_ATTENTION: Final = (
+    (".se.fc1.", ".attention.gate.0."),
+    (".se.fc2.", ".attention.gate.2."),
+    (".se.", ".attention."),
+)
+"""Where timm keeps the parameters of SE and ECA layers, and where they are here."""
 _COUNTERS: Final = "num_batches_tracked"
 _STATE_KEYS: Final = ("state_dict", "model_state_dict", "model")
 """Where checkpoints of training loops keep the parameters."""
@@ -62,7 +68,8 @@ def load_weights(
 ) -> WeightReport:
     """Fill a backbone from a file.
 
-    Names are taken as torchvision and timm write them, also behind wrappers such as `module.` or `backbone.`. A first
+    Names are taken as torchvision and timm write them (SE and ECA layers included), also behind wrappers such as
+    `module.` or `backbone.`. A first
     convolution for other channels is summed to one channel or repeated and scaled, and 2D filters are spread over the
     depth of a volume (Carreira and Zisserman 2017, section 2.4).
 
@@ -102,9 +109,9 @@ def load_weights(
         expected = f"at least {least_share:.0%} matched"
         raise SettingsError(f"only {report}", where=str(path), expected=expected, fix=_guess(found))
     parts = {name.split(".")[0] for name in wanted}
-    if strays := [key for key in unused if found[key].ndim >= 4 and _plain_name(key, wanted).split(".")[0] in parts]:
-        fault = f"{len(strays)} convolutions have no place in the network ({strays[0]})"
-        raise SettingsError(fault, where=str(path), expected="weights of this depth", fix=_guess(found))
+    if strays := [key for key in unused if _is_missed(_plain_name(key, wanted), found[key], parts)]:
+        fault = f"{len(strays)} layers have no place in the network ({strays[0]})"
+        raise SettingsError(fault, where=str(path), expected="weights of this depth and attention", fix=_guess(found))
     backbone.load_state_dict(fitted, strict=False)
     return report
 
@@ -154,13 +161,22 @@ def _guess(found: Mapping[str, Tensor]) -> str:
 
 def _plain_name(key: str, wanted: Mapping[str, Tensor]) -> str:
     name = _OLD_DENSENET.sub(r"\1\2.", key)
+    for theirs, ours in _TIMM_ATTENTION:
+        name = name.replace(theirs, ours)
     while name not in wanted and (shorter := _WRAPPERS.sub("", name, count=1)) != name:
         name = shorter
     return name
 
 
+def _is_missed(name: str, tensor: Tensor, parts: set[str]) -> bool:
+    """Whether a tensor without a place was of weight inside the network: a convolution, or part of an attention."""
+    return name.split(".")[0] in parts and (tensor.ndim >= 4 or ".attention." in name)
+
+
 def _fit(tensor: Tensor, wanted: Tensor, *, any_channels: bool) -> Tensor | None:
     """The tensor in the wanted shape, or None where there is no meaningful way to it."""
+    if tensor.ndim == 4 and wanted.ndim == 2 and tensor.shape[2:] == (1, 1):
+        tensor = tensor.flatten(1)  # a dense layer that was written as a 1x1 convolution
     if tensor.ndim == 4 and wanted.ndim == 5:
         depth = wanted.shape[2]
         tensor = tensor[:, :, None].repeat(1, 1, depth, 1, 1) / depth

@@ -5,10 +5,13 @@ from resight.blocks.base import (
     CONV,
     MAX_POOL,
     AttentionBuilder,
+    AttentionLayer,
+    Gates,
     Norm,
     NormLayer,
     build_attention,
     build_norm,
+    over_space,
 )
 from resight.blocks.checkpointing import run_checkpointed
 from resight.blocks.drop_path import DropPath
@@ -19,14 +22,17 @@ __all__ = [
     "CONV",
     "MAX_POOL",
     "AttentionBuilder",
+    "AttentionLayer",
     "BasicUnit",
     "BottleneckUnit",
     "DropPath",
+    "Gates",
     "Norm",
     "NormLayer",
     "ResidualUnit",
     "UnitStyle",
     "build_attention",
     "build_norm",
+    "over_space",
     "run_checkpointed",
 ]

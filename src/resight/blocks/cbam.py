@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from resight.blocks.base import ATTENTION, CONV
+from resight.blocks.base import ATTENTION, CONV, AttentionLayer, Gates, over_space
 from resight.settings import Options
 
 
@@ -21,7 +21,7 @@ class CBAMOptions(Options):
 
 
 @ATTENTION.register("cbam", CBAMOptions)
-class ConvolutionalBlockAttention(nn.Module):
+class ConvolutionalBlockAttention(AttentionLayer):
     """A gate per channel, and then one per place.
 
     Args:
@@ -37,9 +37,9 @@ class ConvolutionalBlockAttention(nn.Module):
         self.channel = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
         self.place = CONV[dims](2, 1, options.kernel, padding=options.kernel // 2)
 
-    def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
-        """The map scaled by both gates."""
-        gate = (self.channel(images.mean(dim=self.space)) + self.channel(images.amax(dim=self.space))).sigmoid()
-        images = images * gate.view(*gate.shape, *[1] * len(self.space))
+    def gates(self, images: Float[Tensor, "B C *space"]) -> Gates:
+        """A gate per channel, and a gate per place of the map that the channels' gates leave."""
+        channels = (self.channel(images.mean(dim=self.space)) + self.channel(images.amax(dim=self.space))).sigmoid()
+        images = images * over_space(channels, images)
         summary = torch.cat([images.mean(dim=1, keepdim=True), images.amax(dim=1, keepdim=True)], dim=1)
-        return images * self.place(summary).sigmoid()
+        return Gates(channels, self.place(summary).sigmoid())

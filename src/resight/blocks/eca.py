@@ -7,7 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from resight.blocks.base import ATTENTION
+from resight.blocks.base import ATTENTION, AttentionLayer, Gates
 from resight.settings import Options
 
 
@@ -16,7 +16,7 @@ class ECAOptions(Options):
 
 
 @ATTENTION.register("eca", ECAOptions)
-class EfficientChannelAttention(nn.Module):
+class EfficientChannelAttention(AttentionLayer):
     """Mean over space, one convolution along the channels, a sigmoid gate per channel.
 
     Args:
@@ -32,7 +32,6 @@ class EfficientChannelAttention(nn.Module):
         kernel = int((math.log2(channels) + 1) / 2) // 2 * 2 + 1  # the nearest odd number, of gamma 2 and b 1
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
 
-    def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
-        """The map with every channel scaled by its gate."""
-        gate = self.conv(images.mean(dim=self.space)[:, None]).squeeze(1).sigmoid()
-        return images * gate.view(*gate.shape, *[1] * len(self.space))
+    def gates(self, images: Float[Tensor, "B C *space"]) -> Gates:
+        """A gate per channel."""
+        return Gates(self.conv(images.mean(dim=self.space)[:, None]).squeeze(1).sigmoid())

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resight.blocks.base import CONV, Norm, NormLayer, build_attention, build_norm
+from resight.blocks.base import AVERAGE_POOL, CONV, Norm, NormLayer, build_attention, build_norm
 from resight.blocks.drop_path import DropPath
 
 
@@ -21,8 +21,9 @@ class UnitStyle:
     Attributes:
         dims: spatial dimensions, 2 or 3.
         norm: kind of normalisation.
-        shortcut: `"projection"` (1x1 convolution where the shape changes, option B of the paper), `"pad"` (strided
-            identity with zero channels, option A) or `"none"` (a plain network).
+        shortcut: `"projection"` (1x1 convolution where the shape changes, option B of the paper), `"average"` (2x2 mean
+            before that convolution, the D network of He et al. 2019, figure 2), `"pad"` (strided identity with zero
+            channels, option A) or `"none"` (a plain network).
         stride_in: which convolution of a bottleneck carries the stride: `"3x3"` (v1.5) or `"1x1"` (the paper, v1).
         attention: name of the attention layer at the end of the branch, or `"none"`.
         inplace: whether ReLUs overwrite their input.
@@ -30,7 +31,7 @@ class UnitStyle:
 
     dims: int = 2
     norm: Norm = "batch"
-    shortcut: Literal["projection", "pad", "none"] = "projection"
+    shortcut: Literal["projection", "average", "pad", "none"] = "projection"
     stride_in: Literal["3x3", "1x1"] = "3x3"
     attention: str = "none"
     inplace: bool = False
@@ -59,13 +60,7 @@ class ResidualUnit(nn.Module, ABC):
         self.plain = style.shortcut == "none"
         self.downsample: nn.Module | None = None
         if not self.plain and (stride != 1 or in_channels != out_channels):
-            if style.shortcut == "projection":
-                self.downsample = nn.Sequential(
-                    CONV[style.dims](in_channels, out_channels, 1, stride=stride, bias=False),
-                    build_norm(style.norm, out_channels, style.dims),
-                )
-            else:
-                self.downsample = PadShortcut(out_channels - in_channels, stride, style.dims)
+            self.downsample = _shortcut(in_channels, out_channels, stride, style)
 
     @abstractmethod
     def _build_branch(self, in_channels: int, width: int, stride: int, style: UnitStyle) -> None: ...
@@ -146,3 +141,14 @@ class PadShortcut(nn.Module):
         """The shortcut in the shape of the branch."""
         strided = images[(..., *[slice(None, None, self.stride)] * self.dims)]
         return functional.pad(strided, [0, 0] * self.dims + [0, self.new_channels])
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int, style: UnitStyle) -> nn.Module:
+    """The shortcut of a unit that changes the shape of its map; places of the layers are those of published weights."""
+    conv, norm = CONV[style.dims], build_norm(style.norm, out_channels, style.dims)
+    if style.shortcut == "pad":
+        return PadShortcut(out_channels - in_channels, stride, style.dims)
+    if style.shortcut == "projection":
+        return nn.Sequential(conv(in_channels, out_channels, 1, stride=stride, bias=False), norm)
+    pool = AVERAGE_POOL[style.dims](2, stride, ceil_mode=True, count_include_pad=False)
+    return nn.Sequential(nn.Identity() if stride == 1 else pool, conv(in_channels, out_channels, 1, bias=False), norm)

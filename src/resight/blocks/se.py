@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from resight.blocks.base import ATTENTION
+from resight.blocks.base import ATTENTION, AttentionLayer, Gates
 from resight.settings import Options
+
+_LEAST_HIDDEN: Final = 8
+"""Hidden nodes of narrow maps, as in timm, whose published weights have 8 of them where a map has 64 channels."""
 
 
 class SEOptions(Options):
@@ -17,7 +22,7 @@ class SEOptions(Options):
 
 
 @ATTENTION.register("se", SEOptions)
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(AttentionLayer):
     """Mean over space, two dense layers, a sigmoid gate per channel.
 
     Args:
@@ -29,10 +34,9 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, options: SEOptions, *, channels: int, dims: int) -> None:
         super().__init__()
         self.space = tuple(range(2, 2 + dims))
-        hidden = max(1, channels // options.reduction)
+        hidden = max(_LEAST_HIDDEN, channels // options.reduction)
         self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
-    def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
-        """The map with every channel scaled by its gate."""
-        gate = self.gate(images.mean(dim=self.space))
-        return images * gate.view(*gate.shape, *[1] * len(self.space))
+    def gates(self, images: Float[Tensor, "B C *space"]) -> Gates:
+        """A gate per channel."""
+        return Gates(self.gate(images.mean(dim=self.space)))

@@ -1,5 +1,6 @@
 """Where the evidence lies, how far the answer can be trusted, and which training cases look alike."""
 
+from resight.explain.attention import attention_gates
 from resight.explain.base import EXPLAINERS, Explainer, ExplainerBuilder, Explanation, build_explainer
 from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
 from resight.explain.image_grid import explain_image, onto_image_grid
@@ -21,6 +22,7 @@ __all__ = [
     "PerturbationCurves",
     "TrustOptions",
     "Verdict",
+    "attention_gates",
     "box_mask",
     "build_explainer",
     "centre_map",
