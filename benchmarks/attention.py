@@ -1,0 +1,133 @@
+"""Do attention layers help? SE, ECA and CBAM against none, everything else alike.
+
+    python benchmarks/attention.py --out benchmarks/results/attention
+
+A ResNet-18 of half width is trained from scratch on two cohorts, with the same images, epochs, batches and learning
+rate whatever its attention. Each seed draws a new split by patient and new weights. Finished runs are kept in
+`runs.json`, so that the command goes on where it stopped; `--minutes` ends it early.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from resight.evaluation.resampled import corrected_resampled_t_test
+from resight.experiments import ExperimentSettings
+from resight.experiments.judge import judge
+from resight.experiments.members import train_members
+from resight.experiments.prepare import prepare
+from resight.settings import validate, write_json
+
+KINDS = ("none", "se", "eca", "cbam")
+SEEDS = (0, 1, 2, 3)
+COHORTS = {
+    "pneumonia": {
+        "cohort": {
+            "path": "../shared/data/cxr_pneumonia_kermany/index.csv",
+            "label_column": "label",
+            "positive": "PNEUMONIA",
+        },
+        "split": {"fractions": [0.6, 0.15, 0.25]},
+        "recipe": {"size_px": [96, 96], "channels": 1},
+        "training": {"epochs": 12},
+    },
+    "isic2017": {
+        "cohort": {
+            "path": "../shared/data/derm_isic2017/index.csv",
+            "labels": ["melanoma", "seborrheic_keratosis"],
+            "task": "multilabel",
+        },
+        "split": {"fractions": [0.6, 0.15, 0.25], "group": ["none"]},
+        "recipe": {"size_px": [64, 64], "channels": 3},
+        "training": {"epochs": 6},
+    },
+}
+AUGMENTATION = {"rotate_deg": 10.0, "scale": 0.1, "translate": 0.05, "gain": 0.1}
+
+
+def settings_for(cohort: str, kind: str, seed: int, store: Path) -> ExperimentSettings:
+    part = COHORTS[cohort]
+    return validate(
+        ExperimentSettings,
+        {
+            "name": f"{cohort} {kind} {seed}",
+            "cohort": part["cohort"],
+            "split": {**part["split"], "seed": seed},
+            "recipe": part["recipe"],
+            "augmentation": AUGMENTATION,
+            "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32, "attention": kind}},
+            "training": {"precision": "bf16", "threads": 1, "seed": seed, **part["training"]},
+            "evaluation": {"bootstrap": 0},
+            "store": {"folder": store / cohort},
+        },
+        where="benchmarks/attention.py",
+    )
+
+
+def one_run(cohort: str, kind: str, seed: int, scratch: Path) -> dict[str, float]:
+    settings = settings_for(cohort, kind, seed, scratch / "store")
+    prepared = prepare(settings, settings.store.folder, lambda *_: None)
+    folder = scratch / f"{cohort}-{kind}-{seed}"
+    began = time.process_time()
+    ensemble = train_members(settings, prepared, folder, resume=True, progress=lambda *_: None)
+    judged = judge(settings, prepared, ensemble)
+    return {
+        "auroc": judged.evaluation.macro["auroc"].value,
+        "train": int(prepared.in_split("train").sum()),
+        "test": int(prepared.in_split("test").sum()),
+        "parameters": sum(p.numel() for p in ensemble.models[0].parameters()),
+        "cpu_s": round(time.process_time() - began, 1),
+    }
+
+
+def page(runs: dict[str, dict[str, float]]) -> str:
+    lines = ["# Attention layers at the same budget", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), ""]
+    for cohort in COHORTS:
+        of = {kind: [runs[f"{cohort}/{kind}/{seed}"] for seed in SEEDS] for kind in KINDS}
+        first = of["none"][0]
+        lines += [f"## {cohort}: {first['train']} training images, {first['test']} test images, {len(SEEDS)} seeds", ""]
+        lines += [
+            "| attention | parameters | AUROC, mean (least to most) | difference to none, 95 % interval | CPU s |"
+        ]
+        lines += ["|---|---|---|---|---|"]
+        plain = np.array([run["auroc"] for run in of["none"]])
+        for kind, found in of.items():
+            values = np.array([run["auroc"] for run in found])
+            test = corrected_resampled_t_test(values, plain, n_train=first["train"], n_test=first["test"])
+            gap = "" if kind == "none" else f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})"
+            spread = f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+            seconds = np.mean([run["cpu_s"] for run in found])
+            lines.append(f"| {kind} | {found[0]['parameters']:,} | {spread} | {gap} | {seconds:.0f} |")
+        lines.append("")
+    lines.append("Intervals: corrected t-test over repeated splits (Nadeau and Bengio 2003).")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/attention"))
+    parser.add_argument("--scratch", type=Path, default=Path("runs/attention"))
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    kept = given.out / "runs.json"
+    runs = json.loads(kept.read_text()) if kept.exists() else {}
+    began = time.monotonic()
+    for seed in SEEDS:
+        for cohort in COHORTS:
+            for kind in KINDS:
+                if (name := f"{cohort}/{kind}/{seed}") in runs:
+                    continue
+                if time.monotonic() - began > 60 * given.minutes:
+                    return
+                runs[name] = one_run(cohort, kind, seed, given.scratch)
+                write_json(kept, runs)
+                print(name, runs[name], flush=True)
+    (given.out / "attention.md").write_text(page(runs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
