@@ -17,6 +17,7 @@ _VERBS = {
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
     "evaluate": "Judge a predictions table, whoever made it.",
     "compare": "Test two predictions tables of the same images against each other.",
+    "audit": "Compare groups of patients in every metric, with intervals and corrected tests.",
     "predict": "Apply a bundle to images and write the predictions table.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
     "reproduce": "Run a cited study and put the published figures beside ours.",

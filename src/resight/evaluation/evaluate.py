@@ -27,7 +27,7 @@ from resight.evaluation.operating_points import OperatingPoint, decide
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.results import Counts, Curves, Evaluation, LabelResult, OperatingResult
-from resight.evaluation.rows import hard_mask, select_split
+from resight.evaluation.rows import assumed_decisions, hard_mask, select_split
 from resight.predictions import Predictions
 from resight.types import Mask, Scores, Targets
 
@@ -156,7 +156,7 @@ def _decisions(
     operating_points: Sequence[OperatingPoint],
     notes: list[str],
 ) -> list[_Decisions]:
-    labels, unknown = predictions.labels, np.full(len(predictions.labels), np.nan)
+    labels = predictions.labels
     found: list[_Decisions] = []
 
     def thresholds(name: str) -> Float[np.ndarray, " L"]:
@@ -172,16 +172,9 @@ def _decisions(
         if probabilities is None or any(d.name == name for d in found):
             continue
         found.append(_Decisions(name, thresholds(name), decide(probabilities, labels, operating_points, name)))
-    if not found and predictions.task == "multiclass":
-        notes.append("No decisions in the table: the most likely class is taken")
-        scores = predictions.probabilities()
-        top = np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=1)
-        array = np.where(np.isnan(scores), np.nan, np.eye(len(labels))[top])
-        found.append(_Decisions("most likely class", unknown, array))
-    elif not found and probabilities is not None:
-        notes.append("No decisions in the table: positive means a probability of at least 0.5")
-        array = np.where(np.isnan(probabilities), np.nan, (probabilities >= 0.5).astype(np.float64))
-        found.append(_Decisions("0.5", np.full(len(labels), 0.5), array))
+    if not found and (assumed := assumed_decisions(predictions, probabilities)):
+        notes.append(assumed.note)
+        found.append(_Decisions(assumed.name, np.full(len(labels), assumed.threshold), assumed.array))
     elif not found:
         notes.append("No decisions in the table, and no probabilities to make them from")
     return found

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
 from resight.errors import PredictionsError, nearest
 from resight.predictions import Predictions
-from resight.types import Mask
+from resight.types import Mask, Scores
 
 _DEVELOPMENT = ("train", "validation")
+_EVEN = 0.5
+
+
+@dataclass(frozen=True)
+class AssumedDecisions:
+    """Decisions that a table does not hold: the rule's name, its threshold (NaN for none), the array, and a note."""
+
+    name: str
+    threshold: float
+    array: Float[np.ndarray, "N L"]
+    note: str
 
 
 def select_split(predictions: Predictions, split: str | None) -> tuple[Predictions, Predictions | None, list[str]]:
@@ -37,6 +53,30 @@ def select_split(predictions: Predictions, split: str | None) -> tuple[Predictio
         return predictions.part(split=wanted), None, []
     table = predictions.table.loc[predictions.table["split"].isin(others)].reset_index(drop=True)
     return predictions.part(split=wanted), Predictions(table, predictions.labels, predictions.task), []
+
+
+def assumed_decisions(predictions: Predictions, probabilities: Scores | None) -> AssumedDecisions | None:
+    """What to take for decisions where a table holds none: the most likely class, or a probability of at least 0.5.
+
+    Args:
+        predictions: the table.
+        probabilities: `(N, L)`; None where its scores are no probabilities.
+
+    Returns:
+        None where nothing can be assumed.
+    """
+    if predictions.task == "multiclass":
+        scores = predictions.probabilities()
+        top = np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=1)
+        array = np.where(np.isnan(scores), np.nan, np.eye(len(predictions.labels))[top])
+        note = "No decisions in the table: the most likely class is taken"
+        return AssumedDecisions("most likely class", np.nan, array, note)
+    if probabilities is None:
+        return None
+    array = np.where(np.isnan(probabilities), np.nan, (probabilities >= _EVEN).astype(np.float64))
+    return AssumedDecisions(
+        "0.5", _EVEN, array, "No decisions in the table: positive means a probability of at least 0.5"
+    )
 
 
 def hard_mask(predictions: Predictions) -> Mask:
