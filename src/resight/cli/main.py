@@ -21,6 +21,7 @@ _VERBS = {
     "predict": "Apply a bundle to images and write the predictions table.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
     "reproduce": "Run a cited study and put the published figures beside ours.",
+    "serve": "Take studies from the hospital network, predict, and send the results back.",
     "demo": "Learn planted findings on phantom images, offline, and write a report.",
 }
 _DATA_VERBS = {
@@ -33,9 +34,19 @@ _DATA_VERBS = {
 }
 _CLAIMS_VERBS = {"check": "Can the figures that a publication reports be true together?"}
 _WEIGHTS_VERBS = {"import": "Turn a file of published weights into safetensors for a backbone."}
+_ACCOUNTS_VERBS = {
+    "add": "Create an account for a person who signs in.",
+    "change": "Change role or password of an account, or disable it.",
+    "list": "Show all accounts.",
+}
+_TOKENS_VERBS = {"add": "Create a token for a program.", "revoke": "Make a token useless."}
+_AUDIT_LOG_VERBS = {"verify": "Find entries and rows that were changed, removed or put elsewhere."}
 _GROUPS = {
     "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
     "claims": ("Check what publications report.", _CLAIMS_VERBS),
+    "accounts": ("Say who may sign in to the service.", _ACCOUNTS_VERBS),
+    "tokens": ("Say which programs may call the service.", _TOKENS_VERBS),
+    "audit-log": ("Check the audit trail of the service.", _AUDIT_LOG_VERBS),
     "weights": ("Start from published weights.", _WEIGHTS_VERBS),
 }
 
@@ -57,7 +68,7 @@ def build_app() -> App:
     for name, (summary, verbs) in _GROUPS.items():
         group = App(name=name, help=summary)
         for verb, meaning in verbs.items():
-            group.command(f"resight.cli.{name}:{_module(verb)}", name=verb, help=meaning)
+            group.command(f"resight.cli.{_module(name)}:{_module(verb)}", name=verb, help=meaning)
         app.command(group)
     return app
 
@@ -102,7 +113,7 @@ def _version() -> str:
 
 
 def _module(verb: str) -> str:
-    return {"import": "import_", "list": "list_"}.get(verb, verb)
+    return {"import": "import_", "list": "list_"}.get(verb, verb).replace("-", "_")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""The web application: sign-in, REST, STOW-RS, health, metrics and the pages, behind one guard."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from resight.serving import login
+from resight.serving.guard import Guard
+from resight.serving.service import Service
+
+_MEGABYTE: Final = 2**20
+_STATIC: Final = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+"""Kinds of files in this room that browsers may fetch."""
+
+
+def build_app(service: Service) -> FastAPI:
+    """The application of a service.
+
+    Args:
+        service: what it serves; closed by whoever made it.
+    """
+    settings = service.settings
+    app = FastAPI(
+        title="Resight",
+        version=version("resight"),
+        summary="Predictions on medical images: studies in, findings out.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.add_middleware(
+        Guard,
+        networks=settings.http.networks,
+        body_bytes=settings.limits.upload_mb * _MEGABYTE,
+        tls=settings.http.tls is not None,
+    )
+    app.add_exception_handler(StarletteHTTPException, _answer_error)
+    app.include_router(login.router)
+    app.get("/static/{name}", include_in_schema=False)(static_file)
+    return app
+
+
+def static_file(name: str) -> Response:
+    """A style sheet, script or picture of the pages; listed by name, so that no path leads out of the room."""
+    files = {path.name: path for path in Path(__file__).parent.iterdir() if path.suffix in _STATIC}
+    if name not in files:
+        raise HTTPException(404, "there is no such file")
+    return FileResponse(files[name], media_type=_STATIC[files[name].suffix], headers={"Cache-Control": "max-age=3600"})
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    if login.wants_page(request, error.status_code):
+        return RedirectResponse(f"/login?target={quote(request.url.path)}", 303)
+    return await http_exception_handler(request, error)

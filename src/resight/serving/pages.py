@@ -1,0 +1,29 @@
+"""Pages as Jinja templates beside this file; everything that is put into them is escaped."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page.
+
+    Args:
+        request: what is answered; templates know it as `request`.
+        template: file name.
+        status: HTTP status.
+        **values: what the template uses.
+    """
+    text = _environment().get_template(template).render(request=request, **values)
+    return HTMLResponse(text, status)
+
+
+@lru_cache
+def _environment() -> Environment:
+    loader = PackageLoader("resight.serving", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
