@@ -243,3 +243,23 @@ def test_a_deep_stem_and_averaged_shortcuts_keep_the_grid() -> None:
     network = build_backbone("resnet", depth=10, width=8, stem="deep", shortcut="average")
     maps = network.stages(torch.rand(1, 3, 65, 65))
     assert [m.shape[2] for m in maps] == [17, 9, 5, 3]
+
+
+@pytest.mark.parametrize(
+    ("stem", "step", "first"),
+    [("imagenet", 1, 16), ("imagenet", 2, 4), ("strided", 1, 16), ("strided", 2, 8), ("cifar", 2, 16)],
+)
+def test_the_stem_may_leave_the_depth_of_a_volume_as_it_is(stem: str, step: int, first: int) -> None:
+    network = build_backbone("resnet", dims=3, depth=10, width=4, stem=stem, stem_depth_stride=step, in_channels=1)
+    with torch.no_grad():
+        maps = network.eval().stages(torch.rand(1, 1, 16, 32, 32))
+    assert maps[0].shape[2:] == (first, *[{"imagenet": 8, "strided": 16, "cifar": 32}[stem]] * 2)
+
+
+def test_flat_filters_over_three_planes_are_for_volumes_and_cost_as_many_weights_as_for_images() -> None:
+    def size(network: nn.Module) -> int:
+        return sum(p.numel() for p in network.parameters())
+
+    assert size(build_backbone("resnet", dims=3, filters="acs")) == size(build_backbone("resnet"))
+    with pytest.raises(SettingsError, match="filters = 'acs'; expected volumes"):
+        build_backbone("resnet", filters="acs")

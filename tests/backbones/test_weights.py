@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from resight.backbones import Backbone, build_backbone, load_weights
+from resight.backbones import Backbone, build_backbone, load_weights, save_weights
 from resight.errors import BundleError, SettingsError
 
 State = dict[str, Tensor]
@@ -122,3 +122,45 @@ def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: object
     torch.save(content, tmp_path / "weights")
     with pytest.raises(BundleError, match="no named tensors"):
         load_weights(tiny(), tmp_path / "weights")
+
+
+def test_filters_of_volumes_are_summed_for_images_which_undoes_spreading(tmp_path: Path) -> None:
+    flat, volume, again = tiny(1), tiny(2, dims=3), tiny(3)
+    save_file(flat.state_dict(), tmp_path / "flat")
+    load_weights(volume, tmp_path / "flat")
+    save_file(volume.state_dict(), tmp_path / "volume")
+    assert load_weights(again, tmp_path / "volume").share == 1
+    torch.testing.assert_close(again.state_dict(), flat.state_dict())
+
+
+def test_a_volume_that_is_the_same_along_its_depth_gives_the_features_of_its_slice(tmp_path: Path) -> None:
+    """Section 2.4 of Carreira and Zisserman; the ends of the depth axis are padded with 0, so look at its middle."""
+    flat, volume = tiny(1), tiny(2, dims=3, stem_depth_stride=1)
+    save_file(flat.state_dict(), tmp_path / "flat")
+    load_weights(volume, tmp_path / "flat")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = flat.eval().stages(image)[0]
+        found = volume.eval().stages(image[:, :, None].expand(-1, -1, 25, -1, -1))[0][:, :, 12]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("name", "options"), [("resnet", {"filters": "acs"}), ("slices", {}), ("windows", {})])
+def test_weights_for_images_serve_volumes_as_they_are(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    layers = {"depth": 10, "width": 4, "zero_init": False}
+    save_file(tiny(1).state_dict(), tmp_path / "flat")
+    given = options | layers if name == "resnet" else {"network": {"name": "resnet", **layers}}
+    backbone = build_backbone(name, in_channels=3, dims=3, **given)
+    report = load_weights(backbone, tmp_path / "flat")
+    assert report.share == 1
+    assert (report.adapted == ()) == (name != "windows")
+    save_weights(backbone, tmp_path / "own")
+    assert load_weights(build_backbone(name, in_channels=3, dims=3, **given), tmp_path / "own").share == 1
+
+
+def test_the_published_shortcuts_of_medicalnet_are_explained(tmp_path: Path) -> None:
+    padded = {"depth": 18, "in_channels": 1, "dims": 3, "shortcut": "pad"}
+    torch.save({"state_dict": {f"module.{k}": v for k, v in tiny(1, **padded).state_dict().items()}}, tmp_path / "a")
+    with pytest.raises(SettingsError, match="give the option shortcut=pad"):
+        load_weights(tiny(2, **padded | {"shortcut": "projection"}), tmp_path / "a")
+    assert load_weights(tiny(2, **padded), tmp_path / "a").share == 1

@@ -14,12 +14,17 @@ from resight.backbones import BACKBONES, Backbone, build_backbone
 from resight.errors import SettingsError
 
 SIZE_PX = {"inception": 96, "alexnet": 80}
-VOLUMES = {"resnet"}
+VOLUMES = {"resnet", "slices", "windows"}
+VOLUMES_ONLY = {"slices"}
 
 
 def build(name: str, **options: Any) -> Backbone:
     torch.manual_seed(0)
-    return build_backbone(name, in_channels=1, **options)
+    return build_backbone(name, in_channels=1, dims=dims_of(name), **options)
+
+
+def dims_of(name: str) -> int:
+    return 3 if name in VOLUMES_ONLY else 2
 
 
 @cache
@@ -30,7 +35,7 @@ def built(name: str) -> Backbone:
 
 def images_for(name: str) -> torch.Tensor:
     size = max(SIZE_PX.get(name, 32), built(name).min_size_px)
-    return torch.rand(2, 1, size, size)
+    return torch.rand(2, 1, *[5] * (dims_of(name) - 2), size, size)
 
 
 @pytest.fixture(params=BACKBONES.names())
@@ -44,11 +49,11 @@ def test_stages_pool_and_features_fit_together(name: str) -> None:
         maps = backbone.stages(images)
         features = backbone(images)
         assert tuple(m.shape[1] for m in maps) == backbone.stage_dims
-        assert [m.shape[2] for m in maps] == sorted((m.shape[2] for m in maps), reverse=True)
+        assert [m.shape[-1] for m in maps] == sorted((m.shape[-1] for m in maps), reverse=True)
         assert features.shape == (2, backbone.feature_dim)
         torch.testing.assert_close(backbone.pool(maps[-1]), features)
         if backbone.pools_by_mean:
-            torch.testing.assert_close(maps[-1].mean(dim=(2, 3)), features)
+            torch.testing.assert_close(maps[-1].mean(dim=tuple(range(2, maps[-1].ndim))), features)
 
 
 def test_own_last_layer_gives_class_scores(name: str) -> None:
@@ -56,7 +61,9 @@ def test_own_last_layer_gives_class_scores(name: str) -> None:
 
 
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    backbone = build(name, **({"zero_init": False} if name == "resnet" else {}))
+    started = {"zero_init": False}
+    wrapped = {"network": {"name": "resnet", **started}}
+    backbone = build(name, **{"resnet": started, "slices": wrapped, "windows": wrapped}.get(name, {}))
     backbone.train()(images_for(name)).square().sum().backward()
     silent = [key for key, p in backbone.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert silent == []
@@ -95,14 +102,14 @@ def test_the_smallest_image_works_and_smaller_ones_are_named(name: str) -> None:
     if backbone.min_size_px > 1:
         with pytest.raises(SettingsError, match=f"expected {backbone.min_size_px} pixels or more"):
             backbone(torch.rand(1, 1, backbone.min_size_px - 1, 200))
-    backbone(torch.rand(1, 1, backbone.min_size_px, backbone.min_size_px))
+    backbone(torch.rand(1, 1, *[backbone.min_size_px] * dims_of(name)))
 
 
 def test_volumes_work_or_are_refused(name: str) -> None:
     if name in VOLUMES:
         backbone = build_backbone(name, in_channels=1, dims=3)
         assert backbone.eval()(torch.rand(1, 1, 32, 32, 32)).shape == (1, backbone.feature_dim)
-        assert any(isinstance(module, nn.Conv3d) for module in backbone.modules())
+        assert any(isinstance(module, nn.Conv3d) for module in backbone.modules()) == (name not in VOLUMES_ONLY)
     else:
         with pytest.raises(SettingsError, match="dims = 3"):
             build_backbone(name, dims=3)

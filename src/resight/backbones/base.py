@@ -22,10 +22,12 @@ class Backbone(nn.Module, ABC):
         feature_dim: F, length of the feature vector.
         min_size_px: shortest side of an image the layers can take.
         pools_by_mean: whether `pool` is the mean over space, so that a linear head after it can be read as a map.
+        stages_are_a_chain: whether each stage's map is computed from the one before, so that gradients reach it.
     """
 
     min_size_px: int = 1
     pools_by_mean: bool = True
+    stages_are_a_chain: bool = True
 
     def __init__(self, *, stage_dims: tuple[int, ...], feature_dim: int) -> None:
         super().__init__()
@@ -51,6 +53,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
         """Class scores where the backbone carries its own last layer, otherwise the features as they are."""
+
+    @property
+    def published(self) -> nn.Module:
+        """The part that published weights are for: the whole, or the network that a wrapping backbone carries."""
+        return self
 
     def auxiliary(self, stages: tuple[StageMap, ...]) -> Float[Tensor, "B K"] | None:
         """Logits of a side branch that is trained along, where the architecture has one."""

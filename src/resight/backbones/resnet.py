@@ -5,6 +5,7 @@ Parameter names and shapes are torchvision's, so that its weights load strictly.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, Literal
 
 from jaxtyping import Float
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from resight.backbones.base import BACKBONES, Backbone, StageMap
 from resight.blocks import (
     ATTENTION,
-    CONV,
     MAX_POOL,
+    ACSConv,
     BasicUnit,
     BottleneckUnit,
     Norm,
@@ -24,6 +25,7 @@ from resight.blocks import (
     build_norm,
     run_checkpointed,
 )
+from resight.errors import SettingsError
 from resight.settings import Options
 
 DEPTHS: Final[dict[int, tuple[type[ResidualUnit], tuple[int, ...]]]] = {
@@ -44,10 +46,19 @@ class ResNetOptions(Options):
     """Residual network."""
 
     depth: int = Field(default=18, description="layers with weights: " + ", ".join(map(str, sorted(DEPTHS))))
-    stem: Literal["imagenet", "deep", "tiered", "cifar"] | None = Field(
+    stem: Literal["imagenet", "deep", "tiered", "cifar", "strided"] | None = Field(
         default=None,
         description="7x7 stride 2 and max-pooling, three 3x3 for the 7x7 (deep; tiered: fewer channels first), or one "
-        "3x3 without pooling (cifar); by default cifar for networks of three stages, imagenet for others",
+        "3x3 without pooling (cifar; strided: with stride 2); by default cifar for networks of three stages, imagenet "
+        "for others",
+    )
+    stem_depth_stride: Literal[1, 2] = Field(
+        default=2, description="step of the stem along the depth of a volume: 1 where slices are thick"
+    )
+    filters: Literal["full", "acs"] = Field(
+        default="full",
+        description="filters of volumes: 3D, or 2D ones over axial, coronal and sagittal planes (acs), which take the "
+        "weights of a network for images as they are",
     )
     width: int | None = Field(
         default=None, gt=0, description="channels of the first stage; by default 64, or 16 with 3 stages"
@@ -108,32 +119,37 @@ class ResNet(Backbone):
         super().__init__(stage_dims=stage_dims, feature_dim=stage_dims[-1])
         self.options = options
 
-        conv, stem = CONV[dims], options.stem or ("cifar" if small else "imagenet")
+        if options.filters == "acs" and dims != 3:
+            fix = "Leave filters away for images."
+            raise SettingsError("filters = 'acs'", where="backbone 'resnet'", expected="volumes", fix=fix)
+        style = UnitStyle(
+            dims=dims,
+            norm=options.norm,
+            shortcut="none" if options.plain else options.shortcut,
+            stride_in=options.stride_in,
+            inplace=options.inplace_relu,
+            acs=options.filters == "acs",
+        )
+        stem, step = options.stem or ("cifar" if small else "imagenet"), (options.stem_depth_stride, 2, 2)[-dims:]
         self.relu = nn.ReLU(inplace=options.inplace_relu)
         if stem in ("deep", "tiered"):
-            self.conv1 = self._deep_stem(in_channels, width, dims, tiered=stem == "tiered")
+            self.conv1 = self._deep_stem(in_channels, width, style, step, tiered=stem == "tiered")
         else:
-            kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
-            self.conv1 = conv(in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+            kernel, stride = 7 if stem == "imagenet" else 3, (1,) * dims if stem == "cifar" else step
+            self.conv1 = style.conv(in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
         self.bn1 = build_norm(options.norm, width, dims)
-        self.maxpool = nn.Identity() if stem == "cifar" else MAX_POOL[dims](3, stride=2, padding=1)
+        pooled = stem not in ("cifar", "strided")
+        self.maxpool = MAX_POOL[dims](3, stride=step, padding=1) if pooled else nn.Identity()
 
         attention = options.attention
         units, channels = 0, width
         for index, (count, inner) in enumerate(zip(counts, widths, strict=True)):
-            style = UnitStyle(
-                dims=dims,
-                norm=options.norm,
-                shortcut="none" if options.plain else options.shortcut,
-                stride_in=options.stride_in,
-                attention=attention if isinstance(attention, str) else attention[index],
-                inplace=options.inplace_relu,
-            )
+            own = replace(style, attention=attention if isinstance(attention, str) else attention[index])
             stage = nn.Sequential()
             for position in range(count):
                 rate = options.drop_path * units / max(1, sum(counts) - 1)
-                step = 2 if index > 0 and position == 0 else 1
-                stage.append(unit(channels, inner, step, rate, style))
+                halved = 2 if index > 0 and position == 0 else 1
+                stage.append(unit(channels, inner, halved, rate, own))
                 units, channels = units + 1, inner * unit.expansion
             self.add_module(f"layer{index + 1}", stage)
         self.fc = nn.Linear(self.feature_dim, options.num_classes) if options.num_classes else nn.Identity()
@@ -162,23 +178,25 @@ class ResNet(Backbone):
         """Class scores of `fc` where there is one, otherwise the features."""
         return self.fc(features)
 
-    def _deep_stem(self, in_channels: int, width: int, dims: int, *, tiered: bool) -> nn.Sequential:
+    def _deep_stem(
+        self, in_channels: int, width: int, style: UnitStyle, step: tuple[int, ...], *, tiered: bool
+    ) -> nn.Sequential:
         """Three 3x3 convolutions for the 7x7 (He et al. 2019, figure 2, network C), named as in timm."""
         second = max(1, width // 2)
         first = max(1, 3 * (second // 4)) if tiered else second
         layers, channels = nn.Sequential(), in_channels
         for after in (first, second):
-            step = 1 if len(layers) else 2
-            layers.append(CONV[dims](channels, after, 3, stride=step, padding=1, bias=False))
-            layers.append(build_norm(self.options.norm, after, dims))
-            layers.append(nn.ReLU(inplace=self.options.inplace_relu))
+            stride = 1 if len(layers) else step
+            layers.append(style.conv(channels, after, 3, stride=stride, padding=1, bias=False))
+            layers.append(build_norm(style.norm, after, style.dims))
+            layers.append(nn.ReLU(inplace=style.inplace))
             channels = after
-        return layers.append(CONV[dims](channels, width, 3, padding=1, bias=False))
+        return layers.append(style.conv(channels, width, 3, padding=1, bias=False))
 
     def _initialise(self) -> None:
         """Normal weights scaled by the fan-out (He et al. 2015); the last scale of a unit 0 (Goyal et al. 2017)."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
+            if isinstance(module, nn.Conv2d | nn.Conv3d | ACSConv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if self.options.zero_init and not self.options.plain:
             for module in self.modules():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,9 +69,9 @@ def load_weights(
     """Fill a backbone from a file.
 
     Names are taken as torchvision and timm write them (SE and ECA layers included), also behind wrappers such as
-    `module.` or `backbone.`. A first
-    convolution for other channels is summed to one channel or repeated and scaled, and 2D filters are spread over the
-    depth of a volume (Carreira and Zisserman 2017, section 2.4).
+    `module.` or `backbone.`. A first convolution for other channels is summed to one channel or repeated and scaled; 2D
+    filters are spread over the depth of a volume (Carreira and Zisserman 2017, section 2.4), and 3D filters summed over
+    it, which is the way back. Of a backbone that carries a network, the network is filled.
 
     Args:
         backbone: is changed only if the file fits.
@@ -84,7 +84,8 @@ def load_weights(
         SettingsError: too few tensors match, or convolutions are left over, as with a file of another depth.
     """
     found = _read(path, sha256)
-    wanted = backbone.state_dict()
+    network = backbone.published
+    wanted = network.state_dict()
     first = next(name for name, tensor in wanted.items() if tensor.ndim >= 4)
     fitted: dict[str, Tensor] = {}
     adapted: list[str] = []
@@ -107,12 +108,12 @@ def load_weights(
     )
     if report.share < least_share:
         expected = f"at least {least_share:.0%} matched"
-        raise SettingsError(f"only {report}", where=str(path), expected=expected, fix=_guess(found))
+        raise SettingsError(f"only {report}", where=str(path), expected=expected, fix=_fix(found, report.missing))
     parts = {name.split(".")[0] for name in wanted}
     if strays := [key for key in unused if _is_missed(_plain_name(key, wanted), found[key], parts)]:
         fault = f"{len(strays)} layers have no place in the network ({strays[0]})"
         raise SettingsError(fault, where=str(path), expected="weights of this depth and attention", fix=_guess(found))
-    backbone.load_state_dict(fitted, strict=False)
+    network.load_state_dict(fitted, strict=False)
     return report
 
 
@@ -154,6 +155,12 @@ def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
     return tensors
 
 
+def _fix(found: Mapping[str, Tensor], missing: Sequence[str]) -> str:
+    if all(".downsample." in name for name in missing):
+        return "Its shortcuts have no weights, as MedicalNet's of depth 18 and 34: give the option shortcut=pad."
+    return _guess(found)
+
+
 def _guess(found: Mapping[str, Tensor]) -> str:
     depth = 2 + sum(bool(re.search(r"layer\d+\.\d+\.conv\d\.weight$", name)) for name in found)
     return f"The file seems to hold a ResNet of depth {depth}." if depth > 2 else "It seems to hold another network."
@@ -180,6 +187,8 @@ def _fit(tensor: Tensor, wanted: Tensor, *, any_channels: bool) -> Tensor | None
     if tensor.ndim == 4 and wanted.ndim == 5:
         depth = wanted.shape[2]
         tensor = tensor[:, :, None].repeat(1, 1, depth, 1, 1) / depth
+    elif tensor.ndim == 5 and wanted.ndim == 4:
+        tensor = tensor.sum(dim=2)
     if any_channels and tensor.ndim == wanted.ndim and tensor.shape[1] != wanted.shape[1]:
         have, want = tensor.shape[1], wanted.shape[1]
         repeated = tensor[:, torch.arange(want) % have] * (have / want)

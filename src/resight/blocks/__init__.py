@@ -1,5 +1,6 @@
 """Parts that networks are built of."""
 
+from resight.blocks.acs import ACSConv
 from resight.blocks.base import (
     ATTENTION,
     CONV,
@@ -15,12 +16,14 @@ from resight.blocks.base import (
 )
 from resight.blocks.checkpointing import run_checkpointed
 from resight.blocks.drop_path import DropPath
+from resight.blocks.pooling import PartPooling, Pooling
 from resight.blocks.residual import BasicUnit, BottleneckUnit, ResidualUnit, UnitStyle
 
 __all__ = [
     "ATTENTION",
     "CONV",
     "MAX_POOL",
+    "ACSConv",
     "AttentionBuilder",
     "AttentionLayer",
     "BasicUnit",
@@ -29,6 +32,8 @@ __all__ = [
     "Gates",
     "Norm",
     "NormLayer",
+    "PartPooling",
+    "Pooling",
     "ResidualUnit",
     "UnitStyle",
     "build_attention",

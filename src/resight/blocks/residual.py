@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resight.blocks.acs import ACSConv
 from resight.blocks.base import AVERAGE_POOL, CONV, Norm, NormLayer, build_attention, build_norm
 from resight.blocks.drop_path import DropPath
 
@@ -27,6 +29,7 @@ class UnitStyle:
         stride_in: which convolution of a bottleneck carries the stride: `"3x3"` (v1.5) or `"1x1"` (the paper, v1).
         attention: name of the attention layer at the end of the branch, or `"none"`.
         inplace: whether ReLUs overwrite their input.
+        acs: whether volumes are seen through 2D filters in three planes instead of 3D filters.
     """
 
     dims: int = 2
@@ -35,6 +38,12 @@ class UnitStyle:
     stride_in: Literal["3x3", "1x1"] = "3x3"
     attention: str = "none"
     inplace: bool = False
+    acs: bool = False
+
+    @property
+    def conv(self) -> Callable[..., nn.Module]:
+        """The layer that convolves."""
+        return ACSConv if self.acs else CONV[self.dims]
 
 
 class ResidualUnit(nn.Module, ABC):
@@ -88,7 +97,7 @@ class BasicUnit(ResidualUnit):
     expansion = 1
 
     def _build_branch(self, in_channels: int, width: int, stride: int, style: UnitStyle) -> None:
-        conv = CONV[style.dims]
+        conv = style.conv
         self.conv1 = conv(in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = build_norm(style.norm, width, style.dims)
         self.conv2 = conv(width, width, 3, padding=1, bias=False)
@@ -110,7 +119,7 @@ class BottleneckUnit(ResidualUnit):
     expansion = 4
 
     def _build_branch(self, in_channels: int, width: int, stride: int, style: UnitStyle) -> None:
-        conv, dims = CONV[style.dims], style.dims
+        conv, dims = style.conv, style.dims
         first, second = (stride, 1) if style.stride_in == "1x1" else (1, stride)
         self.conv1 = conv(in_channels, width, 1, stride=first, bias=False)
         self.bn1 = build_norm(style.norm, width, dims)
@@ -145,7 +154,7 @@ class PadShortcut(nn.Module):
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, style: UnitStyle) -> nn.Module:
     """The shortcut of a unit that changes the shape of its map; places of the layers are those of published weights."""
-    conv, norm = CONV[style.dims], build_norm(style.norm, out_channels, style.dims)
+    conv, norm = style.conv, build_norm(style.norm, out_channels, style.dims)
     if style.shortcut == "pad":
         return PadShortcut(out_channels - in_channels, stride, style.dims)
     if style.shortcut == "projection":

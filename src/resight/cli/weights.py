@@ -38,7 +38,7 @@ def import_(
         out: safetensors file to write.
         option: option of the backbone, for example `depth=50`.
         channels: channels of the images; other weights are summed or repeated to fit.
-        dims: 2 for images, 3 for volumes; 2D filters are spread over the depth.
+        dims: 2 for images, 3 for volumes; 2D filters are spread over the depth, 3D ones summed over it.
         sha256: checksum that the file must have.
         force: replace `out`.
         as_json: print the result for programs.

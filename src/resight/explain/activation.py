@@ -47,13 +47,16 @@ def stage_evidence(classifier: Classifier, images: Float[Tensor, "B C *space"], 
     forward pass.
 
     Raises:
-        SettingsError: the backbone has no such stage.
+        SettingsError: the backbone has no such stage, or no gradient reaches it.
     """
     count = len(classifier.backbone.stage_dims)
     if not -count <= stage < count:
         expected = f"{-count} to {count - 1}"
         raise SettingsError(f"stage = {stage}", where=type(classifier.backbone).__name__, expected=expected)
     if stage % count < count - 1:
+        if not classifier.backbone.stages_are_a_chain:
+            where = type(classifier.backbone).__name__
+            raise SettingsError(f"stage = {stage}: no gradient reaches it", where=where, expected="-1, the last stage")
         with torch.enable_grad():
             maps = classifier.stages(images.requires_grad_())  # also where all weights are frozen
             logits = classifier.head(classifier.backbone.pool(maps[-1]))
