@@ -26,6 +26,7 @@ from resight.explain import EXPLAINERS
 from resight.heads import CLASSIFIERS, HEADS
 from resight.protocols import PROTOCOLS
 from resight.settings import Options
+from resight.teaming import POLICIES
 from resight.training import LOSSES, OBJECTIVES
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -38,6 +39,7 @@ _REGISTRIES = (
     ("Attention layers", ATTENTION, "`attention` of the backbone `resnet` names one."),
     ("Classifiers of features", CLASSIFIERS, "Built in Python with `resight.heads.CLASSIFIERS.build`."),
     ("Explainers", EXPLAINERS, "Built in Python with `resight.explain.build_explainer`."),
+    ("Deferral policies", POLICIES, "Given to `resight defer` as `--policy`, options as `--option key=value`."),
     ("Protocols", PROTOCOLS, "Given to `resight reproduce` as `--option key=value`."),
 )
 _PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path", Any: "anything"}

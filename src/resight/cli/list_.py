@@ -11,18 +11,21 @@ from resight.errors import SettingsError, nearest
 
 
 def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> int:
-    """Show every backbone, head, loss and classifier by name, with options.
+    """Show every backbone, head, loss and whatever else has a name, with options.
 
     Args:
         kind: only this kind.
         as_json: print the result for programs.
     """
     from resight.backbones import BACKBONES
+    from resight.blocks import ATTENTION
     from resight.explain import EXPLAINERS
     from resight.heads import CLASSIFIERS, HEADS
-    from resight.training import LOSSES
+    from resight.teaming import POLICIES
+    from resight.training import LOSSES, OBJECTIVES
 
-    registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS)}
+    rooms = (BACKBONES, HEADS, ATTENTION, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, POLICIES)
+    registries = {registry.kind: registry for registry in rooms}
     if kind and kind not in registries:
         raise SettingsError(f"unknown kind {kind!r}", fix=nearest(kind, registries))
     members = [

@@ -12,12 +12,14 @@ from resight.errors import OutputError, ResightError
 
 _VERBS = {
     "doctor": "Say what this machine can do and what is missing.",
-    "list": "Show every backbone, head, loss and classifier by name, with options.",
+    "list": "Show every backbone, head, loss and whatever else has a name, with options.",
     "plan": "Look at a cohort and this machine; write an experiment file with reasons.",
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
     "evaluate": "Judge a predictions table, whoever made it.",
     "compare": "Test two predictions tables of the same images against each other.",
     "audit": "Compare groups of patients in every metric, with intervals and corrected tests.",
+    "defer": "Decide which images the model settles and which people read, and judge the team.",
+    "worklist": "Simulate a reading room with and without sorting by the model's answer.",
     "predict": "Apply a bundle to images and write the predictions table.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
     "reproduce": "Run a cited study and put the published figures beside ours.",
@@ -33,6 +35,10 @@ _DATA_VERBS = {
     "phantom": "Draw a phantom cohort with planted truth.",
 }
 _CLAIMS_VERBS = {"check": "Can the figures that a publication reports be true together?"}
+_READERSTUDY_VERBS = {
+    "design": "Write who reads what, when, in which arm and order.",
+    "analyse": "Compare the arms of a reader study for other readers and other cases.",
+}
 _WEIGHTS_VERBS = {"import": "Turn a file of published weights into safetensors for a backbone."}
 _ACCOUNTS_VERBS = {
     "add": "Create an account for a person who signs in.",
@@ -47,6 +53,7 @@ _GROUPS = {
     "accounts": ("Say who may sign in to the service.", _ACCOUNTS_VERBS),
     "tokens": ("Say which programs may call the service.", _TOKENS_VERBS),
     "audit-log": ("Check the audit trail of the service.", _AUDIT_LOG_VERBS),
+    "readerstudy": ("Plan and analyse studies with readers.", _READERSTUDY_VERBS),
     "weights": ("Start from published weights.", _WEIGHTS_VERBS),
 }
 

@@ -11,6 +11,8 @@ from resight.evidence.content import (
     SplitSummary,
     SubgroupRow,
 )
+from resight.evidence.page import Page, Section, render_page, write_page
+from resight.evidence.people import study_page, team_page, worklist_page
 from resight.evidence.report import render_report, write_report
 
 __all__ = [
@@ -20,9 +22,16 @@ __all__ = [
     "LabelCount",
     "LeakCheck",
     "Outcome",
+    "Page",
     "ReportContent",
+    "Section",
     "SplitSummary",
     "SubgroupRow",
+    "render_page",
     "render_report",
+    "study_page",
+    "team_page",
+    "worklist_page",
+    "write_page",
     "write_report",
 ]

@@ -7,16 +7,13 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from resight.errors import OutputError
 from resight.evidence import plots, result_tables, summary, tables
 from resight.evidence.content import Example, ReportContent
+from resight.evidence.page import asset, environment, write_html
 from resight.evidence.pictures import data_uris
 from resight.evidence.theme import style_variables
 from resight.evidence.wording import GLOSSARY, metric_name, number
@@ -46,10 +43,7 @@ def write_report(path: Path, content: ReportContent) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
-        path.write_text(render_report(content), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
+    write_html(path, render_report(content))
 
 
 def render_report(content: ReportContent) -> str:
@@ -59,7 +53,7 @@ def render_report(content: ReportContent) -> str:
         content: what it says; names of images and all other text are escaped.
     """
     evaluation = content.evaluation
-    script = _asset("report.js")
+    script = asset("report.js")
     operating = result_tables.operating_tables(evaluation, content.operating_points)
     decision = plots.decision_charts(evaluation)
     shown = {
@@ -71,11 +65,11 @@ def render_report(content: ReportContent) -> str:
         "provenance": bool(content.provenance or content.settings_toml),
     }
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             content=content,
-            style=Markup(_asset("report.css")),  # noqa: S704 - our own file
+            style=Markup(asset("report.css")),  # noqa: S704 - our own file
             light=Markup(style_variables(dark=False)),  # noqa: S704 - our own colours
             dark=Markup(style_variables(dark=True)),  # noqa: S704
             script=Markup(script),  # noqa: S704
@@ -150,16 +144,6 @@ def _case(example: Example, image: str, overlay: str) -> Case:
         round(100 * example.probability, 1) if known else 0.0,
         None if example.threshold is None else round(100 * min(1.0, max(0.0, example.threshold)), 1),
     )
-
-
-@cache
-def _environment() -> Environment:
-    loader = PackageLoader("resight.evidence")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-
-
-def _asset(name: str) -> str:
-    return files("resight.evidence").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _script_hash(script: str) -> str:
