@@ -20,13 +20,19 @@ def judged(study: tuple[Predictions, Readings], name: str, **options: object) ->
     return evaluate_team(build_policy(name, **options), name, *parts, "Nodule", replicates=400)
 
 
-def test_the_team_beats_both_alone(study) -> None:
+def test_learned_deferral_raises_specificity_and_keeps_sensitivity(study) -> None:
     result = judged(study, "learned")
     for partner in ("readers", "model"):
         gains = result.differences[f"team - {partner}"]
         assert gains["specificity"].low > 0.02
         assert gains["sensitivity"].value > -0.02
     assert 0.1 < result.read_by_nobody.value < 0.9
+
+
+@pytest.mark.parametrize("name", ["band", "second_reader"])
+def test_both_rates_rise_above_both_alone(study, name: str) -> None:
+    result = judged(study, name)
+    assert all(value.low > 0 for gains in result.differences.values() for value in gains.values())
 
 
 def test_workload_is_saved_without_loss(study) -> None:
@@ -38,10 +44,10 @@ def test_workload_is_saved_without_loss(study) -> None:
 
 
 def test_bands_keep_the_sensitivity_they_were_asked_for(study) -> None:
-    result = judged(study, "band", rule_out_sensitivity=0.98)
-    assert 0 < result.read_by_nobody.value < 1
-    ruled_out_bound = result.rates["readers"]["sensitivity"].value - 0.05
-    assert result.rates["team"]["sensitivity"].value > ruled_out_bound
+    result = judged(study, "band", rule_out_sensitivity=0.98, rule_in_specificity=0.5)
+    cautious = judged(study, "band", rule_out_sensitivity=1.0, rule_in_specificity=None)
+    assert result.read_by_nobody.value > cautious.read_by_nobody.value
+    assert [band["action"] for band in cautious.chosen["bands"]] == ["model says negative", "people read"]
 
 
 def test_a_second_reader_needs_fewer_than_two_readings(study) -> None:
