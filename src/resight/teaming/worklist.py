@@ -151,7 +151,8 @@ def studies(predictions: Predictions, label: str | None = None) -> Studies:
     Raises:
         PredictionsError: several labels and none named, an unknown one, or no image that is complete.
     """
-    if label is None and len(predictions.labels) > 1:
+    several = len(predictions.labels) > 1
+    if label is None and several:
         found = f"{len(predictions.labels)} labels"
         raise PredictionsError(found, where="worklist", fix="Name the one that makes a study urgent with --label.")
     name = label or predictions.labels[0]
