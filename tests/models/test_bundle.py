@@ -135,7 +135,7 @@ def test_a_manifest_that_is_not_json_is_refused(bundle_folder: Path) -> None:
     path = bundle_folder / "manifest.json"
     path.write_text("[1, 2")
     path.with_name("manifest.json.sha256").write_text(f"{hashlib.sha256(b'[1, 2').hexdigest()}  manifest.json\n")
-    with pytest.raises(BundleError, match="is not a manifest"):
+    with pytest.raises(BundleError, match="is not JSON"):
         load_bundle(bundle_folder)
 
 
@@ -150,7 +150,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, make_classifier, m
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("resight.models.bundle.write_json", full)
+    monkeypatch.setattr("resight.models.bundle.write_sealed", full)
     with pytest.raises(OutputError, match="No space left"):
         save_bundle(tmp_path / "bundle", make_classifier(), make_manifest())
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from resight.errors import SettingsError, nearest
 
 def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> int:
     """Show every backbone, head, loss and whatever else has a name, with options.
+    """Show every backbone, head, loss, engine and classifier by name, with options.
 
     Args:
         kind: only this kind.
@@ -26,6 +27,10 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
 
     rooms = (BACKBONES, HEADS, ATTENTION, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, POLICIES)
     registries = {registry.kind: registry for registry in rooms}
+    from resight.models import ENGINES
+    from resight.training import LOSSES
+
+    registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS, ENGINES)}
     if kind and kind not in registries:
         raise SettingsError(f"unknown kind {kind!r}", fix=nearest(kind, registries))
     members = [

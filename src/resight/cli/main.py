@@ -13,6 +13,7 @@ from resight.errors import OutputError, ResightError
 _VERBS = {
     "doctor": "Say what this machine can do and what is missing.",
     "list": "Show every backbone, head, loss and whatever else has a name, with options.",
+    "list": "Show every backbone, head, loss, engine and classifier by name, with options.",
     "plan": "Look at a cohort and this machine; write an experiment file with reasons.",
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
     "evaluate": "Judge a predictions table, whoever made it.",
@@ -21,6 +22,7 @@ _VERBS = {
     "defer": "Decide which images the model settles and which people read, and judge the team.",
     "worklist": "Simulate a reading room with and without sorting by the model's answer.",
     "predict": "Apply a bundle to images and write the predictions table.",
+    "export": "Write a bundle's network for ONNX Runtime or OpenVINO and measure what that changed.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
     "reproduce": "Run a cited study and put the published figures beside ours.",
     "serve": "Take studies from the hospital network, predict, and send the results back.",

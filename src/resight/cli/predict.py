@@ -21,6 +21,8 @@ def predict(
     operating_point: str | None = None,
     batch: int = 32,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32",
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Apply a bundle to images and write the predictions table.
@@ -32,6 +34,9 @@ def predict(
         operating_point: decide at this one; the bundle's first when not given.
         batch: images that go through the network together.
         device: where it runs.
+        engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest.
+        precision: number format; with the engine `auto` the coarsest allowed, `auto` allowing those whose AUROC was
+            measured and held.
         force: replace `out`.
     """
     from resight.errors import ImageError
@@ -42,7 +47,9 @@ def predict(
             raise ImageError("no such file or folder", where=str(path))
     if out is not None:
         check_free(out, force=force)
-    predictor = Predictor.load(bundle_folder(bundle), device=device)
+    predictor = Predictor.load(bundle_folder(bundle), device=device, engine=engine, precision=precision)
+    for note in predictor.engine_notes:
+        say(note)
     with progress_bars() as progress:
         predictions = predictor.predict(images, operating_point=operating_point, batch=batch, progress=progress)
     if out is not None:

@@ -2,9 +2,13 @@
 
 from resight.models.bundle import Bundle, load_bundle, save_bundle, verify_bundle
 from resight.models.card import render_card
+from resight.models.choice import Choice, EngineName, WantedPrecision, choose_engine
 from resight.models.classifier import Answers, Classifier, ModelOptions, build_classifier
 from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
+from resight.models.engine import ENGINES, Engine, EnginePrecision, TorchEngine
 from resight.models.ensemble import Ensemble
+from resight.models.export import export_bundle
+from resight.models.exported import ExportRecord, list_exports, read_export
 from resight.models.manifest import Manifest
 from resight.models.predictor import Predictor
 from resight.models.views import N_VIEWS, AveragedViews, view
@@ -12,23 +16,35 @@ from resight.models.views import N_VIEWS, AveragedViews, view
 load = Predictor.load
 
 __all__ = [
+    "ENGINES",
     "N_VIEWS",
     "Answers",
     "AveragedViews",
     "Bundle",
+    "Choice",
     "Classifier",
     "Device",
+    "Engine",
+    "EngineName",
+    "EnginePrecision",
     "Ensemble",
+    "ExportRecord",
     "Manifest",
     "ModelOptions",
     "Precision",
     "Predictor",
+    "TorchEngine",
+    "WantedPrecision",
     "autocast",
     "build_classifier",
     "channels_last",
     "choose_device",
+    "choose_engine",
+    "export_bundle",
+    "list_exports",
     "load",
     "load_bundle",
+    "read_export",
     "render_card",
     "save_bundle",
     "verify_bundle",

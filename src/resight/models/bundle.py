@@ -10,7 +10,6 @@ No file is a pickle, so that reading a bundle runs nobody's code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,15 +26,15 @@ from torch import Tensor
 
 from resight.errors import BundleError, OutputError, SettingsError
 from resight.models.card import render_card
+from resight.models.checksums import UNCHANGED, changed_files, read_sealed, sha256, write_sealed
 from resight.models.classifier import Classifier, build_classifier
 from resight.models.ensemble import Ensemble
+from resight.models.exported import export_problems
 from resight.models.manifest import FORMAT_VERSION, Manifest
-from resight.settings import validate, write_json
+from resight.settings import validate
 
 MANIFEST_FILE: Final = "manifest.json"
-CHECKSUM_FILE: Final = "manifest.json.sha256"
 CARD_FILE: Final = "card.md"
-_UNCHANGED: Final = "Use an unchanged copy of the bundle."
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = _open_manifest(folder)
     if problems := _file_problems(folder, manifest):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise BundleError(problems[0] + more, where=str(folder), fix=_UNCHANGED)
+        raise BundleError(problems[0] + more, where=str(folder), fix=UNCHANGED)
     members: list[Classifier] = []
     for name in manifest.weight_files():
         member = _new_classifier(manifest, str(folder))
@@ -122,19 +121,14 @@ def load_bundle(folder: Path) -> Bundle:
 def verify_bundle(folder: Path) -> list[str]:
     """Everything that is wrong with the files of a bundle, one clause each; empty when nothing is.
 
-    The weights are compared with their checksums but not loaded. Files that the manifest does not name are not looked
-    at.
+    The weights are compared with their checksums but not loaded, and so are exported engines. Other files that the
+    manifest does not name are not looked at.
     """
     try:
-        return _file_problems(folder, _open_manifest(folder))
+        manifest = _open_manifest(folder)
+        return _file_problems(folder, manifest) + export_problems(folder, manifest)
     except BundleError as error:
         return [str(error).removeprefix(f"{error.where}: ")]
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest) -> Manifest:
@@ -144,16 +138,11 @@ def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     names = (*manifest.weight_files(), CARD_FILE)
     manifest = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in names}})
-    write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    (folder / CHECKSUM_FILE).write_text(_checksum_line(folder / MANIFEST_FILE), encoding="ascii")
-    for name in (*names, MANIFEST_FILE, CHECKSUM_FILE):
+    seal = write_sealed(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    for name in (*names, MANIFEST_FILE, seal.name):
         with (folder / name).open("rb") as stream:
             os.fsync(stream.fileno())
     return manifest
-
-
-def _checksum_line(path: Path) -> str:
-    return f"{sha256(path)}  {path.name}\n"
 
 
 def _fingerprint(manifest: Manifest) -> dict[str, str]:
@@ -166,18 +155,10 @@ def _open_manifest(folder: Path) -> Manifest:
     """The manifest, if it is there, unchanged and of a format that is known."""
     if not folder.is_dir():
         raise BundleError("no such folder", where=str(folder))
-    for name in (MANIFEST_FILE, CHECKSUM_FILE):
-        if not (folder / name).is_file():
-            raise BundleError(f"{name} is missing", where=str(folder), fix=_UNCHANGED)
+    data: Any = read_sealed(folder / MANIFEST_FILE)
     try:
-        if (folder / CHECKSUM_FILE).read_bytes() != _checksum_line(folder / MANIFEST_FILE).encode():
-            found = f"{MANIFEST_FILE} or {CHECKSUM_FILE} was changed"
-            raise BundleError(found, where=str(folder), fix=_UNCHANGED)
-        data: Any = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         version = data["format_version"]
-    except OSError as error:
-        raise BundleError(f"cannot be read ({error})", where=str(folder)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BundleError(f"{MANIFEST_FILE} is not a manifest ({error})", where=str(folder)) from error
     if version != FORMAT_VERSION:
         found, fix = f"bundle format {version!r}", "Install a newer version of Resight."
@@ -189,19 +170,9 @@ def _open_manifest(folder: Path) -> Manifest:
 
 
 def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
-    problems: list[str] = []
-    for name in (*manifest.weight_files(), CARD_FILE):
-        expected = manifest.files.get(name)
-        try:
-            if expected is None:
-                problems.append(f"{name} is not named in {MANIFEST_FILE}")
-            elif not (folder / name).is_file():
-                problems.append(f"{name} is missing")
-            elif sha256(folder / name) != expected:
-                problems.append(f"{name} was changed")
-        except OSError as error:
-            problems.append(f"{name} cannot be read ({error})")
-    return problems
+    names = (*manifest.weight_files(), CARD_FILE)
+    unnamed = [f"{name} is not named in {MANIFEST_FILE}" for name in names if name not in manifest.files]
+    return unnamed + changed_files(folder, {name: manifest.files[name] for name in names if name in manifest.files})
 
 
 def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import UInt8
 
 from resight.errors import BundleError, ImageError, SettingsError, nearest
 from resight.evaluation import Calibration, LabelCalibration, decide
 from resight.imaging import Sentinels, list_images
 from resight.models.bundle import Bundle, load_bundle
-from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
+from resight.models.choice import EngineName, WantedPrecision, choose_engine
+from resight.models.device import Device, Precision, choose_device, with_channels_last
+from resight.models.engine import Engine, TorchEngine
 from resight.models.manifest import Manifest
 from resight.predictions import Predictions
 from resight.types import Image, Pixels, PreparedImage, Progress, Scores, silent
@@ -43,31 +44,63 @@ class Predictor:
         bundle: from `load_bundle`.
         device: `auto` takes CUDA, then MPS, then the CPU.
         precision: number format of the network; `bf16` is faster where the hardware knows it.
+        engine: what computes the logits; PyTorch in `precision` when not given.
+        engine_notes: why it is this one, one clause each.
 
     Raises:
         SettingsError: the device is not available.
         BundleError: the sentinels of the bundle are of another version.
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto", precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        engine: Engine | None = None,
+        engine_notes: tuple[str, ...] = (),
+    ) -> None:
         self.manifest = bundle.manifest
         self.device = choose_device(device)
-        self.precision: Precision = precision
         self.model = with_channels_last(bundle.model.to(self.device)).eval()
+        self.engine: Engine = engine or TorchEngine(self.model, self.device, precision)
+        self.engine_notes = engine_notes
+        self._bundle = bundle
         self._sentinels = _sentinels(self.manifest)
         self._uncalibrated = Calibration(
             task=self.manifest.task, labels=(LabelCalibration(),) * len(self.manifest.labels)
         )
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: Device = "auto", precision: Precision = "fp32") -> Predictor:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: Device = "auto",
+        precision: WantedPrecision = "fp32",
+        engine: EngineName = "torch",
+    ) -> Predictor:
         """Read and check a bundle.
 
+        Args:
+            folder: of the bundle.
+            device: `auto` takes CUDA, then MPS, then the CPU.
+            precision: number format; see `choose_engine` for `auto`.
+            engine: `torch`, an engine that the bundle was exported to, or `auto` for the fastest one measured here.
+
         Raises:
-            BundleError: it is incomplete or was changed.
-            SettingsError: the device is not available.
+            BundleError: it is incomplete, was changed, or has no such export.
+            SettingsError: the device is not available, or the engine does not know the precision.
+            DependencyError: the engine is not installed.
         """
-        return cls(load_bundle(Path(folder)), device=device, precision=precision)
+        bundle = load_bundle(Path(folder))
+        choice = choose_engine(Path(folder), bundle, choose_device(device), engine, precision)
+        return cls(bundle, device=device, engine=choice.engine, engine_notes=choice.notes)
+
+    def with_engine(self, engine: Engine) -> Predictor:
+        """The same predictor with another engine."""
+        return Predictor(self._bundle, device=self.device.type, engine=engine)  # type: ignore[arg-type]
 
     @property
     def operating_points(self) -> tuple[str, ...]:
@@ -122,9 +155,7 @@ class Predictor:
 
     def logits(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Scores:
         """Logits `(B, L)` of images that the bundle's recipe prepared."""
-        with torch.inference_mode(), autocast(self.precision, self.device):
-            images = channels_last(torch.from_numpy(prepared).to(self.device))
-            return self.model(images).double().cpu().numpy()
+        return self.engine.logits(prepared)
 
     def prepare(self, source: Source, name: str = "array") -> PreparedImage:
         """What the network sees of one image: `uint8 (C, *space)`.
@@ -140,6 +171,12 @@ class Predictor:
         if isinstance(source, str | Path):
             return recipe.prepare(Path(source))
         return recipe.apply(source if isinstance(source, Image) else _as_image(source, self.manifest.dims, name))
+
+    def prepared(self, images: Iterable[Source]) -> Iterator[PreparedImage]:
+        """What the network sees of each image, one after the other; those that cannot be read are left out."""
+        for name, source in _named(images, relative=False):
+            if (pixels := self._row(name, source).prepared) is not None:
+                yield pixels
 
     def _prepared(self, named: Iterator[tuple[str, Source]], batch: int, workers: int) -> Iterator[list[_Row]]:
         """Batches of rows; the next one is read while the network works on this one."""

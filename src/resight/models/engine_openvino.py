@@ -1,0 +1,67 @@
+"""OpenVINO: fp32, bf16 where the processor knows it, and int8 that NNCF calibrates."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from resight.errors import BundleError, require
+from resight.models.engine import ENGINES, EngineOptions, EnginePrecision, GraphEngine, PreparedImages
+from resight.models.quantise import quantised
+from resight.types import PreparedImage, Scores
+
+_FILES: Final = ("model.xml", "model.bin")
+_HINTS: Final[dict[EnginePrecision, str]] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""Of the operations that are not quantised. Without a hint OpenVINO silently takes bf16 where it is faster."""
+
+
+class OpenvinoOptions(EngineOptions):
+    """OpenVINO on the CPU."""
+
+
+@ENGINES.register("openvino", OpenvinoOptions)
+class OpenvinoEngine(GraphEngine):
+    """A compiled graph of OpenVINO; see `GraphEngine`."""
+
+    name = "openvino"
+    precisions: ClassVar[dict[EnginePrecision, str]] = {"fp32": "", "bf16": "", "int8": ""}
+
+    def __init__(self, options: OpenvinoOptions, /, *, folder: Path, precision: EnginePrecision) -> None:
+        core: Any = require("openvino", extra="export").Core()
+        self.precision = precision
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": options.number_of_threads(),
+            "NUM_STREAMS": 1,
+        }
+        try:
+            self._request = core.compile_model(
+                core.read_model(folder / _FILES[0]), "CPU", settings
+            ).create_infer_request()
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise BundleError(f"OpenVINO cannot read it ({reason})", where=str(folder)) from error
+        self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def write(
+        cls, graph: Path, folder: Path, precision: EnginePrecision, calibration: Sequence[PreparedImage]
+    ) -> tuple[str, ...]:
+        """Write OpenVINO's own format; bf16 keeps float32 weights, which the processor's kernels round."""
+        openvino: Any = require("openvino", extra="export")
+        model = openvino.Core().read_model(graph)
+        if precision == "int8":
+            model = quantised(model, [image[None] for image in calibration])
+        # Left to itself it would round the weights to fp16.
+        openvino.save_model(model, folder / _FILES[0], compress_to_fp16=False)
+        return _FILES
+
+    def logits(self, prepared: PreparedImages) -> Scores:
+        """Logits `(B, L)` of prepared images."""
+        with self._one_at_a_time:
+            outputs = self._request.infer({0: np.ascontiguousarray(prepared)}, share_inputs=True)
+            return np.array(outputs[0], dtype=np.float64)
