@@ -11,6 +11,8 @@ from resight.cli.console import progress_bars, result_json, result_table, say
 from resight.cli.predict import bundle_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from resight.models import ExportRecord
     from resight.types import Cohort
 
@@ -30,7 +32,8 @@ def export(
     """Write a bundle's network for ONNX Runtime or OpenVINO, beside the bundle, and measure what that changed.
 
     Args:
-        bundle: folder of the bundle, or of the run that made it.
+        bundle: folder of the bundle, or of the run that made it. For a run, calibration and comparison take its own
+            training and test images where no others are named.
         to: the engine.
         precision: number format.
         calibration: files or folders of images like those the model will see, no test images; for int8.
@@ -43,13 +46,21 @@ def export(
     from resight.models import export_bundle
 
     folder = bundle_folder(bundle)
+    ranges: Sequence[Path] = calibration or ()
+    judged_on = None if cohort is None else _cohort(cohort, split, option or [])
+    if folder != bundle:
+        from resight.experiments import cohort_of_run
+
+        if precision == "int8" and not ranges:
+            ranges = cohort_of_run(bundle, "train").paths
+        judged_on = judged_on or cohort_of_run(bundle, "test")
     with progress_bars() as progress:
         record = export_bundle(
             folder,
             to,
             precision,
-            calibration=calibration or (),
-            judged_on=None if cohort is None else _cohort(cohort, split, option or []),
+            calibration=ranges,
+            judged_on=judged_on,
             replace=force,
             progress=progress,
         )

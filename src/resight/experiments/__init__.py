@@ -4,6 +4,15 @@ from resight.experiments.load import load_experiment
 from resight.experiments.plan import plan_experiment
 from resight.experiments.prepare import smoke
 from resight.experiments.run import Run, train_experiment
+from resight.experiments.run_cohort import cohort_of_run
 from resight.experiments.settings import ExperimentSettings
 
-__all__ = ["ExperimentSettings", "Run", "load_experiment", "plan_experiment", "smoke", "train_experiment"]
+__all__ = [
+    "ExperimentSettings",
+    "Run",
+    "cohort_of_run",
+    "load_experiment",
+    "plan_experiment",
+    "smoke",
+    "train_experiment",
+]

@@ -4,6 +4,7 @@
     manifest.json           what the model is (see `Manifest`), with the sha256 of the weights and the card
     manifest.json.sha256    the sha256 of the manifest, as `sha256sum --check` reads it
     card.md                 the manifest for people
+    engines/                the same network for other engines, where it was exported (see `exported`)
 
 No file is a pickle, so that reading a bundle runs nobody's code.
 """

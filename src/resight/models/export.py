@@ -73,7 +73,8 @@ def export_bundle(
 
     Raises:
         BundleError: the bundle was changed, the network fits into no graph, or fp32 does not give its answers.
-        SettingsError: unknown engine, a precision that it does not know, or int8 without images.
+        SettingsError: unknown engine, a precision that it does not know, int8 without images, or other labels.
+        ImageError: no image with a reference standard can be read.
         OutputError: the export exists, or cannot be written.
         DependencyError: the engine or what exports to it is not installed.
     """
@@ -86,6 +87,8 @@ def export_bundle(
     place = folder / ENGINES_FOLDER / name
     if name in list_exports(folder) and not replace:
         raise OutputError("exists already", where=str(place), fix="Give --force to replace it.")
+    if judged_on is not None:
+        _check_labels(judged_on, bundle.manifest.labels)
     shape = input_shape(bundle.manifest)
     reference = TorchEngine(bundle.model, torch.device("cpu"))
     plainly = Predictor(bundle, device="cpu")
@@ -146,17 +149,19 @@ def _parity(exported: Engine, reference: Engine, shape: tuple[int, ...]) -> Pari
     return Parity(images=N_PROBES, max_logit_difference=difference, limit=tolerance + _ROOM * difference)
 
 
+def _check_labels(cohort: Cohort, labels: tuple[str, ...]) -> None:
+    if set(cohort.labels) != set(labels):
+        found, expected = ", ".join(cohort.labels), ", ".join(labels)
+        raise SettingsError(f"labels {found}", where=cohort.name, expected=f"those of the model: {expected}")
+
+
 def _comparison(plainly: Predictor, exported: Engine, cohort: Cohort, progress: Progress) -> dict[str, Any]:
     """What changed on images with a reference standard."""
-    manifest = plainly.manifest
-    if set(cohort.labels) != set(manifest.labels):
-        found, expected = ", ".join(cohort.labels), ", ".join(manifest.labels)
-        raise SettingsError(f"labels {found}", where=cohort.name, expected=f"those of the model: {expected}")
     tables = [_answers(p, cohort, progress) for p in (plainly, plainly.with_engine(exported))]
-    differences = compare(tables[0], tables[1], EvaluationOptions())
     read = ~np.isnan(tables[0].array("logit")).any(axis=1)
     if not read.any():
         raise ImageError("none of the images with a reference standard can be read", where=cohort.name)
+    differences = compare(tables[0], tables[1], EvaluationOptions())
     before, after = (table.probabilities()[read] for table in tables)
     decided = [table.array("decision")[read] for table in tables] if tables[0].has("decision") else None
     return plain(
