@@ -12,7 +12,6 @@ from resight.errors import SettingsError, nearest
 
 def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negative="")] = False) -> int:
     """Show every backbone, head, loss and whatever else has a name, with options.
-    """Show every backbone, head, loss, engine and classifier by name, with options.
 
     Args:
         kind: only this kind.
@@ -22,15 +21,12 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     from resight.blocks import ATTENTION
     from resight.explain import EXPLAINERS
     from resight.heads import CLASSIFIERS, HEADS
+    from resight.models import ENGINES
     from resight.teaming import POLICIES
     from resight.training import LOSSES, OBJECTIVES
 
-    rooms = (BACKBONES, HEADS, ATTENTION, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, POLICIES)
+    rooms = (BACKBONES, HEADS, ATTENTION, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, ENGINES, POLICIES)
     registries = {registry.kind: registry for registry in rooms}
-    from resight.models import ENGINES
-    from resight.training import LOSSES
-
-    registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS, ENGINES)}
     if kind and kind not in registries:
         raise SettingsError(f"unknown kind {kind!r}", fix=nearest(kind, registries))
     members = [

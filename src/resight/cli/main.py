@@ -13,7 +13,6 @@ from resight.errors import OutputError, ResightError
 _VERBS = {
     "doctor": "Say what this machine can do and what is missing.",
     "list": "Show every backbone, head, loss and whatever else has a name, with options.",
-    "list": "Show every backbone, head, loss, engine and classifier by name, with options.",
     "plan": "Look at a cohort and this machine; write an experiment file with reasons.",
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
     "evaluate": "Judge a predictions table, whoever made it.",
