@@ -123,14 +123,21 @@ def _show(found: Audit, name: str) -> None:
     if found.found:
         columns = ("by", "group", "label", "metric", "group less rest", "p", "p (Holm)", "p (BH)")
         rows = [
-            (d.attribute, d.group, d.label or "any", _words(d.metric), d.difference, *map(_p, (d.p, d.p_holm, d.p_bh)))
+            (
+                d.attribute,
+                d.group,
+                d.label or "any",
+                _words(d.metric),
+                d.difference,
+                *map(p_value, (d.p, d.p_holm, d.p_bh)),
+            )
             for d in found.found
         ]
         result_table(columns, rows)
     causes = [cause for cause in found.causes if cause.p < found.alpha]
     if causes:
         title = "Groups also differ in (chi-square by patient, Holm)"
-        rows = [(c.attribute, c.what, f"{c.strength:.2f}", _p(c.p), _shares(c.shares)) for c in causes]
+        rows = [(c.attribute, c.what, f"{c.strength:.2f}", p_value(c.p), _shares(c.shares)) for c in causes]
         result_table(("by", "what", "Cramér's V", "p", "shares"), rows, title=title)
     for note in found.notes:
         say(f"note: {note}")
@@ -158,7 +165,8 @@ def _words(metric: str) -> str:
     return {"auroc": "AUROC", "ppv": "PPV"}.get(metric, metric.replace("_", " "))
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p for a table; empty where there is none."""
     return "" if isnan(value) else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 

@@ -23,6 +23,7 @@ _VERBS = {
     "predict": "Apply a bundle to images and write the predictions table.",
     "export": "Write a bundle's network for ONNX Runtime or OpenVINO and measure what that changed.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
+    "monitor": "Compare incoming predictions with what a model was judged on.",
     "reproduce": "Run a cited study and put the published figures beside ours.",
     "serve": "Take studies from the hospital network, predict, and send the results back.",
     "demo": "Learn planted findings on phantom images, offline, and write a report.",

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from resight.errors import PredictionsError
 from resight.experiments.judge import Judged
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.imaging import Sentinels
+from resight.imaging import Sentinels, tone
 from resight.models.manifest import Manifest
+from resight.monitoring import fit_reference
+from resight.predictions import Predictions
 
 _MOST_FOR_SENTINELS = 2_000
 """Training images the sentinels learn from; more make no difference to means and correlations."""
@@ -26,8 +30,32 @@ def fit_sentinels(prepared: Prepared, seed: int) -> Sentinels:
     return Sentinels.fit(np.stack([prepared.store[int(row)] for row in rows]))
 
 
+def remember(prepared: Prepared, judged: Judged, sentinels: Sentinels, seed: int) -> dict[str, Any] | None:
+    """What incoming cases will be compared with; None where too few patients were held out.
+
+    Besides scores and attributes it holds what `Predictor` writes of every image: alerts and tones.
+    """
+    held_out = judged.predictions.part(split=judged.evaluated_on)
+    row_of = dict(zip(prepared.cohort.table["image"], prepared.rows, strict=True))
+    images = [prepared.store[int(row_of[name])] for name in held_out.images()["image"]]
+    n_labels = len(held_out.labels)
+    table = held_out.table.copy()
+    alerts = ["; ".join(flag.name for flag in sentinels.check(image)) for image in images]
+    table["alerts"] = np.repeat(np.array(alerts, dtype=object), n_labels)
+    for name, values in pd.DataFrame([tone(image) for image in images]).items():
+        table[name] = np.repeat(values.to_numpy(), n_labels)
+    try:
+        return fit_reference(Predictions(table, held_out.labels, held_out.task), seed=seed).to_dict()
+    except PredictionsError:
+        return None
+
+
 def make_manifest(
-    settings: ExperimentSettings, judged: Judged, sentinels: Sentinels, record: dict[str, Any]
+    settings: ExperimentSettings,
+    judged: Judged,
+    sentinels: Sentinels,
+    record: dict[str, Any],
+    reference: dict[str, Any] | None = None,
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -36,6 +64,7 @@ def make_manifest(
         judged: calibration, operating points and figures.
         sentinels: learned from the training images.
         record: of the run, for versions and counts.
+        reference: from `remember`.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -49,6 +78,7 @@ def make_manifest(
         calibration=judged.calibration,
         operating_points=judged.operating_points,
         sentinels=sentinels.to_dict(),
+        reference=reference,
         intended_use=settings.intended_use,
         limits=_limits(settings, judged),
         metrics=_figures(judged) | {"evaluated_on": judged.evaluated_on, "images": figures.images},

@@ -11,11 +11,11 @@ from resight.experiments.settings import ExperimentSettings
 from resight.heads import HEADS
 from resight.registry import Registry
 from resight.settings import load_toml, place_of, validate
-from resight.training import LOSSES
+from resight.training import LOSSES, OBJECTIVES
 
 
 def load_experiment(path: Path, overrides: Iterable[str] = ()) -> ExperimentSettings:
-    """Read an experiment file, and check the options of the backbone, the head and the loss that it names.
+    """Read an experiment file, and check the options of every part that it names.
 
     Args:
         path: TOML file.
@@ -40,4 +40,6 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> ExperimentSett
     loss = settings.training.loss
     if loss.name != "auto":
         check(LOSSES, loss.name, loss.options, "training", "loss", "options")
+    objective = settings.training.objective
+    check(OBJECTIVES, objective.name, objective.options, "training", "objective", "options")
     return settings

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from resight.cohorts import load_cohort, split_cohort
 from resight.errors import CohortError
 from resight.experiments.settings import ExperimentSettings
+from resight.fairness import make_groupings
 from resight.preprocess import Store
 from resight.training.data import TrainingData
 from resight.types import Cohort, Progress, RowMask
@@ -29,6 +30,7 @@ class Prepared:
         rows: row in the store of each of the cohort's N images.
         excluded: `image` and `reason` of the images that could not be used.
         assessed: how many images the table named.
+        groups: `(N,)` group of each image, where training treats groups apart; None otherwise.
     """
 
     cohort: Cohort
@@ -36,11 +38,15 @@ class Prepared:
     rows: Int[np.ndarray, " N"]
     excluded: pd.DataFrame
     assessed: int
+    groups: Int[np.ndarray, " N"] | None = None
 
     def samples(self, keep: RowMask) -> TrainingData:
         """The images where `keep` is true, as training data."""
         part = self.cohort.rows(keep)
-        return TrainingData(self.store, self.rows[keep], part.targets(), part.mask(), tuple(part.table["image"]))
+        groups = None if self.groups is None else self.groups[keep]
+        return TrainingData(
+            self.store, self.rows[keep], part.targets(), part.mask(), tuple(part.table["image"]), groups
+        )
 
     def in_split(self, split: str) -> RowMask:
         """Which images belong to a split."""
@@ -60,6 +66,7 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> P
         LeakError: patients are shared between splits, or nobody can tell.
         DataError: more images are unreadable than allowed.
         OutputError: the store does not fit its budget or the disk.
+        SettingsError: there is no attribute `training.group`.
     """
     cohort = load_cohort(settings.cohort)
     cohort = split_cohort(cohort, settings.split)
@@ -82,7 +89,16 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> P
     for split in SPLITS[:2]:
         if split not in set(usable.table["split"]):
             raise CohortError(f"the {split} split is empty", where=cohort.name, fix="Change the [split] section.")
-    return Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort))
+    groups = _groups(settings.training.group, usable)
+    return Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort), groups)
+
+
+def _groups(attribute: str, cohort: Cohort) -> Int[np.ndarray, " N"] | None:
+    """Groups of an attribute; images for which it is not known are a group of their own, the last."""
+    if not attribute:
+        return None
+    (grouping,) = make_groupings(cohort.table, [attribute])
+    return np.where(grouping.index < 0, len(grouping.groups), grouping.index)
 
 
 def smoke(settings: ExperimentSettings) -> ExperimentSettings:

@@ -11,7 +11,7 @@ from typing import Any
 
 from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
-from resight.experiments.bundling import fit_sentinels, make_manifest
+from resight.experiments.bundling import fit_sentinels, make_manifest, remember
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import SPLITS, Prepared, prepare
@@ -72,7 +72,8 @@ def train_experiment(
     sentinels = fit_sentinels(prepared, settings.training.seed)
     with suppress(FileNotFoundError):
         shutil.rmtree(folder / "bundle")
-    save_bundle(folder / "bundle", ensemble.models, make_manifest(settings, judged, sentinels, record))
+    reference = remember(prepared, judged, sentinels, settings.training.seed)
+    save_bundle(folder / "bundle", ensemble.models, make_manifest(settings, judged, sentinels, record, reference))
     content = report_content(settings, prepared, ensemble, judged, sentinels, record, progress)
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):

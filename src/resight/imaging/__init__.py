@@ -3,5 +3,6 @@
 from resight.imaging.display import VOI
 from resight.imaging.reader import describe, list_images, read
 from resight.imaging.sentinels import Flag, Sentinels
+from resight.imaging.tone import TONES, tone
 
-__all__ = ["VOI", "Flag", "Sentinels", "describe", "list_images", "read"]
+__all__ = ["TONES", "VOI", "Flag", "Sentinels", "describe", "list_images", "read", "tone"]

@@ -35,6 +35,7 @@ def render_card(manifest: Manifest) -> str:
         ("## Input and output", _bullets(interface)),
         ("## Operating points", _operating_points(manifest)),
         ("## Figures", _figures(manifest.metrics)),
+        ("## In use", _in_use(manifest)),
         ("## Data", _bullets(f"{key}: {_plain(value)}" for key, value in manifest.data.items()) or "Not recorded."),
     )
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections) + "\n"
@@ -61,6 +62,16 @@ def _operating_points(manifest: Manifest) -> str:
         for point in manifest.operating_points
     ]
     return _table(("name", "label", "threshold", "sensitivity", "specificity", "chosen on"), rows)
+
+
+def _in_use(manifest: Manifest) -> str:
+    if manifest.reference is None:
+        return "The bundle carries no reference: whether incoming cases have drifted cannot be told from it."
+    watched = [*manifest.reference.get("numbers", {}), *manifest.reference.get("categories", {})]
+    return (
+        f"`resight monitor` compares incoming cases with {manifest.reference.get('rows')} held-out patients in: "
+        f"{', '.join(watched)}."
+    )
 
 
 def _rate(value: float | None) -> str:

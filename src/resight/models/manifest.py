@@ -34,6 +34,9 @@ class Manifest(Options):
     calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
     operating_points: tuple[OperatingPoint, ...] = ()
     sentinels: dict[str, Any] | None = Field(default=None, description="`Sentinels.to_dict()`: what images looked like")
+    reference: dict[str, Any] | None = Field(
+        default=None, description="`Reference.to_dict()`: held-out scores and attributes to compare incoming cases with"
+    )
     intended_use: str = ""
     limits: tuple[str, ...] = Field(default=(), description="what the model must not be used for, one sentence each")
     metrics: dict[str, Any] = Field(default={}, description="figures with intervals, as resight.evaluation writes them")

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from resight.errors import BundleError, ImageError, SettingsError, nearest
 from resight.evaluation import Calibration, LabelCalibration, decide
-from resight.imaging import Sentinels, list_images
+from resight.imaging import TONES, Sentinels, list_images, tone
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
 from resight.models.device import Device, Precision, choose_device, with_channels_last
@@ -35,6 +35,7 @@ class _Row:
     prepared: PreparedImage | None = None
     alerts: str = ""
     error: str | None = None
+    tone: tuple[float, ...] = (float("nan"),) * len(TONES)
 
 
 class Predictor:
@@ -129,8 +130,9 @@ class Predictor:
 
         Returns:
             One row per image and label, in the order of the input, with `logit, score, probability` (if the bundle is
-            calibrated), `decision` (if it has operating points), `alerts` (what the sentinels noticed) and `error`: why
-            an image could not be used; its numbers are NaN.
+            calibrated), `decision` (if it has operating points), `alerts` (what the sentinels noticed), `brightness`,
+            `contrast` and `sharpness` of the prepared image, and `error`: why an image could not be used; its numbers
+            are NaN.
 
         Raises:
             SettingsError: there is no such operating point, or `batch` or `workers` is below 1.
@@ -195,7 +197,8 @@ class Predictor:
         except ImageError as error:
             return _Row(name, error=str(error))
         flags = self._sentinels.check(prepared) if self._sentinels else ()
-        return _Row(name, prepared, alerts="; ".join(flag.name for flag in flags))
+        alerts = "; ".join(flag.name for flag in flags)
+        return _Row(name, prepared, alerts, tone=tuple(tone(prepared).values()))
 
     def _chunk_logits(self, rows: list[_Row]) -> Scores:
         logits = np.full((len(rows), len(self.manifest.labels)), np.nan)
@@ -228,6 +231,8 @@ class Predictor:
             images["operating_point"] = point
             best = scores if probabilities is None else probabilities
             decisions = decide(best, manifest.labels, manifest.operating_points, point)
+        for name, values in zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True):
+            images[name] = values
         columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 

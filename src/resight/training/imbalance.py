@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from resight.types import Mask, Targets, Task
 
@@ -45,3 +45,19 @@ def sampling_weights(targets: Targets, mask: Mask) -> Float[np.ndarray, " N"]:
     inverse = np.where(mask & (frequency > 0), 1 / np.maximum(frequency, 1e-9), 0.0)
     weights = np.maximum(inverse.max(axis=1), 1.0)
     return np.minimum(weights, _LARGEST_WEIGHT * weights.min())
+
+
+def group_sampling_weights(targets: Targets, mask: Mask, groups: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """How often to draw each image, so that group and label become independent (Kamiran & Calders 2012, section 5.2).
+
+    Every image has one combination of label states; a combination that is rarer in a group than its size and that of
+    the combination let expect is drawn more often, at most 20 times. The size of groups and the frequency of
+    combinations stay what they are.
+    """
+    states = np.where(mask, np.nan_to_num(targets) >= 0.5, 2).astype(np.int64)
+    _, state = np.unique(states, axis=0, return_inverse=True)
+    state = state.reshape(-1)
+    table = np.zeros((int(groups.max()) + 1, int(state.max()) + 1))
+    np.add.at(table, (groups, state), 1.0)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
+    return np.minimum(expected[groups, state] / table[groups, state], _LARGEST_WEIGHT)

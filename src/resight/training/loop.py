@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,9 +19,10 @@ from resight.models.device import Precision
 from resight.predictions import scores_of
 from resight.preprocess import Augmentation, Mixup
 from resight.training.base import LOSSES, OBJECTIVES, Loss, Objective
+from resight.training.cells import groups_of
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
-from resight.training.imbalance import positive_weights, sampling_weights
+from resight.training.imbalance import group_sampling_weights, positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
@@ -137,8 +139,7 @@ class _Run:
         self.objective: Objective = built.to(self.device)
         self.optimizer = build_optimizer(nn.ModuleList([self.model, self.objective]), options)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
-        balanced = options.imbalance == "balanced_sampler"
-        self.weights = sampling_weights(train.targets, train.mask) if balanced else None
+        self.weights = _sampling(options, train)
         self.steps_per_epoch = -(-len(train) // options.batch_size)
         self.state = _State()
 
@@ -314,6 +315,14 @@ def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Lo
     weighted = options.imbalance == "positive_weight"
     weight = positive_weights(train.targets, train.mask, task) if weighted else None
     return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
+
+
+def _sampling(options: TrainingOptions, train: TrainingData) -> Float[np.ndarray, " N"] | None:
+    if options.imbalance == "balanced_sampler":
+        return sampling_weights(train.targets, train.mask)
+    if options.imbalance == "group_sampler":
+        return group_sampling_weights(train.targets, train.mask, groups_of(train))
+    return None
 
 
 def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:

@@ -46,7 +46,10 @@ class TrainingOptions(Options):
     mixup: float = Field(default=0.0, ge=0, description="Beta parameter of mixup (Zhang 2018); 0 switches it off")
     loss: LossOptions = Field(default_factory=LossOptions)
     objective: ObjectiveOptions = Field(default_factory=ObjectiveOptions)
-    imbalance: Literal["none", "positive_weight", "balanced_sampler"] = Field(
+    group: str = Field(
+        default="", description="attribute whose groups objective and sampler treat apart; `sex+age` for several"
+    )
+    imbalance: Literal["none", "positive_weight", "balanced_sampler", "group_sampler"] = Field(
         default="none",
         description="weights and resampling shift the scores; calibration afterwards takes the shift out",
     )
