@@ -2,7 +2,8 @@
 
 from resight.imaging.display import VOI
 from resight.imaging.reader import describe, list_images, read
+from resight.imaging.sandbox import Header, Sandbox
 from resight.imaging.sentinels import Flag, Sentinels
 from resight.imaging.tone import TONES, tone
 
-__all__ = ["TONES", "VOI", "Flag", "Sentinels", "describe", "list_images", "read", "tone"]
+__all__ = ["TONES", "VOI", "Flag", "Header", "Sandbox", "Sentinels", "describe", "list_images", "read", "tone"]

@@ -38,6 +38,7 @@ class Manifest(Options):
         default=None, description="`Reference.to_dict()`: held-out scores and attributes to compare incoming cases with"
     )
     intended_use: str = ""
+    clearance: str = Field(default="", description="under what it may be used on patients; research only when empty")
     limits: tuple[str, ...] = Field(default=(), description="what the model must not be used for, one sentence each")
     metrics: dict[str, Any] = Field(default={}, description="figures with intervals, as resight.evaluation writes them")
     data: dict[str, Any] = Field(default={}, description="name, fingerprint and counts of the cohort")

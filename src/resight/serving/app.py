@@ -22,7 +22,7 @@ _STATIC: Final = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""Kinds of files in this room that browsers may fetch."""
+"""Kinds of files in the folder `static`, which browsers may fetch."""
 
 
 def build_app(service: Service) -> FastAPI:
@@ -54,8 +54,8 @@ def build_app(service: Service) -> FastAPI:
 
 
 def static_file(name: str) -> Response:
-    """A style sheet, script or picture of the pages; listed by name, so that no path leads out of the room."""
-    files = {path.name: path for path in Path(__file__).parent.iterdir() if path.suffix in _STATIC}
+    """A style sheet, script or picture of the pages; listed by name, so that no path leads elsewhere."""
+    files = {path.name: path for path in (Path(__file__).parent / "static").iterdir() if path.suffix in _STATIC}
     if name not in files:
         raise HTTPException(404, "there is no such file")
     return FileResponse(files[name], media_type=_STATIC[files[name].suffix], headers={"Cache-Control": "max-age=3600"})

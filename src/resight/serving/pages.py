@@ -1,4 +1,4 @@
-"""Pages as Jinja templates beside this file; everything that is put into them is escaped."""
+"""Pages as Jinja templates in the folder `templates`; everything that is put into them is escaped."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
 
 @lru_cache
 def _environment() -> Environment:
-    loader = PackageLoader("resight.serving", "")
+    loader = PackageLoader("resight.serving")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,26 @@
+"""What a model found as DICOM objects: structured report, secondary capture, presentation state, parametric map."""
+
+from resight.findings.base import (
+    Finding,
+    FoundImage,
+    FoundStudy,
+    ModelIdentity,
+    ObjectKind,
+    derived_uid,
+    source_dataset,
+)
+from resight.findings.codes import Code, code_of
+from resight.findings.objects import write_objects
+
+__all__ = [
+    "Code",
+    "Finding",
+    "FoundImage",
+    "FoundStudy",
+    "ModelIdentity",
+    "ObjectKind",
+    "code_of",
+    "derived_uid",
+    "source_dataset",
+    "write_objects",
+]
