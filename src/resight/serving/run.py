@@ -7,10 +7,10 @@ from typing import Any
 
 import uvicorn
 
-from resight.errors import SettingsError
 from resight.serving.app import build_app
 from resight.serving.service import Service
-from resight.serving.settings import TLS, ServiceSettings
+from resight.serving.settings import ServiceSettings
+from resight.serving.tls import server_context
 
 
 def run(settings: ServiceSettings) -> int:
@@ -42,7 +42,7 @@ def server_options(settings: ServiceSettings, app: Any) -> uvicorn.Config:
     http = settings.http
     options: dict[str, Any] = {}
     if http.tls is not None:
-        check_tls(http.tls)
+        server_context(http.tls)
         options = {"ssl_certfile": http.tls.certificate, "ssl_keyfile": http.tls.key}
         if http.tls.client_ca is not None:
             options |= {"ssl_ca_certs": str(http.tls.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
@@ -58,21 +58,3 @@ def server_options(settings: ServiceSettings, app: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=10,
         **options,
     )
-
-
-def check_tls(tls: TLS) -> ssl.SSLContext:
-    """The server's side of TLS 1.2 or newer (PS3.15 B.10, BCP 195).
-
-    Raises:
-        SettingsError: certificate or key cannot be read, or do not belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca is not None:
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"certificate or key cannot be used ({error})", where=str(tls.certificate)) from error
-    return context
