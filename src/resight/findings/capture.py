@@ -79,7 +79,8 @@ def _capture(study: FoundStudy, image: FoundImage, number: int) -> Dataset:
     capture.BurnedInAnnotation = "YES"
     capture.DerivationDescription = f"{study.model.name} {study.model.version[:12]}; {study.use}"[:1024]
     capture.ImageType = ["DERIVED", "SECONDARY"]
-    capture.PatientOrientation = ""  # of the picture with the text below it; required, and may be empty
+    # of the picture with the text below it: required, and may be empty
+    capture["PatientOrientation"].value = None
     return capture
 
 
