@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from resight.backbones import BACKBONES
 from resight.experiments.settings import ExperimentSettings
@@ -13,19 +13,26 @@ from resight.registry import Registry
 from resight.settings import load_toml, place_of, validate
 from resight.training import LOSSES, OBJECTIVES
 
+Experiment = TypeVar("Experiment", bound=ExperimentSettings)
 
-def load_experiment(path: Path, overrides: Iterable[str] = ()) -> ExperimentSettings:
+
+def load_experiment(
+    path: Path,
+    overrides: Iterable[str] = (),
+    model: type[Experiment] = ExperimentSettings,
+) -> Experiment:
     """Read an experiment file, and check the options of every part that it names.
 
     Args:
         path: TOML file.
         overrides: `section.key=value` strings.
+        model: the settings class, where an experiment has more sections than the usual ones.
 
     Raises:
         SettingsError: file and line, or `--set`, and what is wrong there.
     """
     given = list(overrides)
-    settings = load_toml(path, ExperimentSettings, given)
+    settings = load_toml(path, model, given)
     text = path.read_text(encoding="utf-8-sig")
 
     def check(registry: Registry[Any], name: str, options: Mapping[str, Any], *below: str) -> None:

@@ -133,13 +133,13 @@ class _Run:
             workers=options.workers,
         )
         self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
-        self.loss = _build_loss(options, task, train)
+        self.loss = build_loss(options, task, train)
         objective = options.objective
         built = OBJECTIVES.build(objective.name, objective.options, loss=self.loss, model=self.model, train=train)
         self.objective: Objective = built.to(self.device)
         self.optimizer = build_optimizer(nn.ModuleList([self.model, self.objective]), options)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
-        self.weights = _sampling(options, train)
+        self.weights = sampling(options, train)
         self.steps_per_epoch = -(-len(train) // options.batch_size)
         self.state = _State()
 
@@ -188,13 +188,13 @@ class _Run:
     def _step(self, batch: Batch) -> float:
         state, options = self.state, self.options
         number = state.epoch * self.steps_per_epoch + state.step
-        torch.manual_seed(_step_seed(options.seed, number))  # dropout is redrawn alike after a resume
+        torch.manual_seed(step_seed(options.seed, number))  # dropout is redrawn alike after a resume
         rate = learning_rate(options, number, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        mixed = self._mixed(batch, number)
+        mixed = mix(batch, self.mixup, options.seed, number)
         if options.label_smoothing:
-            mixed = replace(mixed, targets=_smoothed(mixed.targets, options.label_smoothing, self.task))
+            mixed = replace(mixed, targets=smoothed(mixed.targets, options.label_smoothing, self.task))
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         known = mixed.mask.sum().clamp(min=1)
@@ -213,16 +213,6 @@ class _Run:
         if self.average:
             self.average.update(self.model)
         return total
-
-    def _mixed(self, batch: Batch, number: int) -> Batch:
-        if self.mixup is None:
-            return batch
-        rng = np.random.default_rng((self.options.seed, 1, number))
-        mixed = self.mixup.sample(rng, len(batch.images))
-        share, other = mixed.weight, torch.from_numpy(mixed.partner).to(self.device)
-        images = share * batch.images.float() + (1 - share) * batch.images[other].float()
-        targets = share * batch.targets + (1 - share) * batch.targets[other]
-        return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other])
 
     def _finish_epoch(self) -> None:
         state, options = self.state, self.options
@@ -308,7 +298,8 @@ class _Run:
         )
 
 
-def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Loss:
+def build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Loss:
+    """The loss that the options name, with weights of positives where they ask for them."""
     name = options.loss.name
     if name == "auto":
         name = "categorical" if task == "multiclass" else "binary"
@@ -317,7 +308,8 @@ def _build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Lo
     return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
 
 
-def _sampling(options: TrainingOptions, train: TrainingData) -> Float[np.ndarray, " N"] | None:
+def sampling(options: TrainingOptions, train: TrainingData) -> Float[np.ndarray, " N"] | None:
+    """How often each image is drawn; None where an epoch shows each once."""
     if options.imbalance == "balanced_sampler":
         return sampling_weights(train.targets, train.mask)
     if options.imbalance == "group_sampler":
@@ -325,12 +317,26 @@ def _sampling(options: TrainingOptions, train: TrainingData) -> Float[np.ndarray
     return None
 
 
-def _smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:
+def mix(batch: Batch, mixup: Mixup | None, seed: int, number: int) -> Batch:
+    """A batch blended with itself in another order; as it is without `mixup`."""
+    if mixup is None:
+        return batch
+    rng = np.random.default_rng((seed, 1, number))
+    mixed = mixup.sample(rng, len(batch.images))
+    share, other = mixed.weight, torch.from_numpy(mixed.partner).to(batch.images.device)
+    images = share * batch.images.float() + (1 - share) * batch.images[other].float()
+    targets = share * batch.targets + (1 - share) * batch.targets[other]
+    return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other])
+
+
+def smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:
+    """Targets with a share of each spread evenly."""
     classes = targets.shape[1] if task == "multiclass" else 2
     return targets * (1 - amount) + amount / classes
 
 
-def _step_seed(seed: int, number: int) -> int:
+def step_seed(seed: int, number: int) -> int:
+    """Seed of what is drawn in one optimiser step, so that a resumed run draws it again."""
     return int(np.random.SeedSequence((seed, 2, number)).generate_state(1, np.uint64)[0] >> 1)
 
 

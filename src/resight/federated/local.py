@@ -1,0 +1,212 @@
+"""One round of training at a site: a few passes from the shared weights; the same bits again, unless noise hides them.
+
+What a federation does not use of the training options: moving average and patience, as the server keeps the weights and
+the number of rounds. `precision = "auto"` is fp32, so that all sites compute alike.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import nn
+
+from resight.errors import SettingsError, TrainingError, require
+from resight.federated.privacy import check_network
+from resight.federated.settings import PrivacyOptions
+from resight.models import autocast, choose_device, with_channels_last
+from resight.preprocess import Augmentation, Mixup
+from resight.training import OBJECTIVES, Objective, TrainingOptions
+from resight.training.data import Batch, Reader, TrainingData, epoch_order
+from resight.training.loop import build_loss, mix, sampling, smoothed, step_seed
+from resight.training.schedule import build_optimizer, learning_rate
+from resight.types import Task
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where in the training a round stands.
+
+    Attributes:
+        number: from 0.
+        of: rounds of the whole training, for the learning rate.
+        epochs: passes over the images in each.
+        seed: of order, augmentation and dropout; differs from site to site.
+    """
+
+    number: int
+    of: int
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a round of training was: optimiser steps, mean learning rate, mean loss, and the share drawn in a step."""
+
+    steps: int
+    rate: float
+    loss: float
+    sampled: float
+
+
+def train_locally(
+    model: nn.Module,
+    data: TrainingData,
+    options: TrainingOptions,
+    place: Round,
+    *,
+    task: Task,
+    augmentation: Augmentation | None,
+    wrap: Callable[[Objective], Objective],
+    privacy: PrivacyOptions,
+) -> Trained:
+    """Train in place.
+
+    Args:
+        model: holds the shared weights.
+        data: the site's training images.
+        options: optimiser, schedule, batch size and the like.
+        place: which round.
+        task: kind of classification.
+        augmentation: applied to training images.
+        wrap: puts a strategy's terms around the objective.
+        privacy: with `differential = "example"`, gradients are clipped image by image and get noise.
+
+    Raises:
+        TrainingError: the loss is not finite.
+        SettingsError: a network or option that per-image clipping cannot be done with.
+    """
+    torch.use_deterministic_algorithms(options.deterministic)
+    device = choose_device(options.device, where="training.device")
+    with_channels_last(model.to(device)).train()
+    private = privacy.differential == "example"
+    stepper = _Private(model, options, privacy) if private else _Plain(model, options)
+    steps_per_epoch = -(-len(data) // options.batch_size)
+    whole = options.model_copy(update={"epochs": place.of * place.epochs})
+    loss = build_loss(options, task, data)
+    chosen = options.objective
+    built = OBJECTIVES.build(chosen.name, chosen.options, loss=loss, model=model, train=data)
+    objective = wrap(built.to(device))
+    mixup = Mixup(alpha=options.mixup) if options.mixup else None
+    reader = Reader(
+        data,
+        batch_size=options.batch_size,
+        device=device,
+        augmentation=augmentation,
+        seed=place.seed,
+        workers=options.workers,
+    )
+    weights = sampling(options, data)
+    precision = "bf16" if options.precision == "bf16" and not private else "fp32"
+    total, rates, steps = 0.0, 0.0, 0
+    for epoch in range(place.number * place.epochs, (place.number + 1) * place.epochs):
+        order = epoch_order(len(data), place.seed, epoch, weights)
+        for batch in stepper.batches(order, reader, epoch, steps_per_epoch):
+            number = epoch * steps_per_epoch + steps % steps_per_epoch
+            torch.manual_seed(step_seed(place.seed, number))
+            rate = learning_rate(whole, number, steps_per_epoch)
+            rates, steps = rates + rate, steps + 1
+            if batch is None:
+                stepper.step(None, rate)
+                continue
+            batch = mix(batch, mixup, place.seed, number)
+            if options.label_smoothing:
+                batch = replace(batch, targets=smoothed(batch.targets, options.label_smoothing, task))
+            with autocast(precision, device):
+                value = objective(stepper.network, batch).float()
+            if not torch.isfinite(value):
+                fix = "Lower training.learning_rate, or set training.precision to fp32."
+                raise TrainingError(f"the loss is not finite in round {place.number + 1}", fix=fix)
+            stepper.step(value, rate)
+            total += float(value.detach())
+    stepper.close()
+    return Trained(steps, rates / steps, total / steps, min(1.0, options.batch_size / len(data)))
+
+
+class _Plain:
+    """The usual optimiser."""
+
+    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+        self.network, self._options = model, options
+        self._optimizer: Any = build_optimizer(model, options)
+
+    def batches(self, order: Int[np.ndarray, " M"], reader: Reader, epoch: int, steps: int) -> Iterator[Batch | None]:
+        """One pass."""
+        del steps
+        yield from reader.batches(order, epoch=epoch)
+
+    def step(self, value: torch.Tensor | None, rate: float) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._backward(value)
+        self._optimizer.step()
+
+    def close(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def _backward(self, value: torch.Tensor | None) -> None:
+        assert value is not None
+        value.backward()
+        if self._options.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._options.clip_norm)
+
+
+class _Private(_Plain):
+    """Opacus: each image's gradient is clipped, their sum gets noise; batches are drawn by chance (Poisson)."""
+
+    def __init__(self, model: nn.Module, options: TrainingOptions, privacy: PrivacyOptions) -> None:
+        check_network(model)
+        if options.imbalance == "balanced_sampler" or options.mixup:
+            found = "mixup" if options.mixup else "balanced_sampler"
+            fix = "Switch it off: the accounting needs images that are drawn alike and one at a time."
+            raise SettingsError(found, where="privacy.differential = 'example'", fix=fix)
+        super().__init__(model, options)
+        opacus = require("opacus", extra="federated")
+        optimizers = require("opacus.optimizers", extra="federated")
+        self.network = opacus.GradSampleModule(model)
+        self._rng = np.random.default_rng()  # a server that could draw it again could take the noise out
+        self._optimizer = optimizers.DPOptimizer(
+            self._optimizer,
+            noise_multiplier=privacy.noise,
+            max_grad_norm=privacy.clip_norm,
+            expected_batch_size=options.batch_size,
+            generator=torch.Generator(next(model.parameters()).device).manual_seed(secrets.randbits(63)),
+        )
+
+    def batches(self, order: Int[np.ndarray, " M"], reader: Reader, epoch: int, steps: int) -> Iterator[Batch | None]:
+        """Every image is in a batch with the same chance; None stands for a batch into which none came."""
+        share = min(1.0, self._options.batch_size / len(order))
+        for _ in range(steps):
+            rows = np.flatnonzero(self._rng.random(len(order)) < share)
+            yield _joined(list(reader.batches(rows, epoch=epoch))) if len(rows) else None
+
+    def close(self) -> None:
+        super().close()
+        self.network.remove_hooks()
+        for parameter in self.network.parameters():
+            for name in ("grad_sample", "summed_grad", "_forward_counter"):
+                if hasattr(parameter, name):
+                    delattr(parameter, name)
+
+    def _backward(self, value: torch.Tensor | None) -> None:
+        if value is not None:
+            value.backward()
+            return
+        for parameter in self.network.parameters():  # nothing but noise
+            if parameter.requires_grad:
+                parameter.grad_sample = torch.zeros((0, *parameter.shape), device=parameter.device)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    images, targets, mask, samples = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("images", "targets", "mask", "samples")
+    )
+    groups = [part.groups for part in parts if part.groups is not None]
+    return Batch(images, targets, mask, samples, torch.cat(groups) if groups else None)

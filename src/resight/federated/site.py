@@ -1,0 +1,275 @@
+"""A site: keeps its images, answers the server's messages, and writes down what leaves it.
+
+The same object answers in a simulation and behind Flower. It does only what the message kinds say; the server cannot
+send code, and what it asks for twice (opening a sum) or in a way that would show single sites is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resight.errors import ResightError, TrainingError
+from resight.experiments.prepare import Prepared
+from resight.federated.aggregate import Tensors, norm, problem
+from resight.federated.base import CONTROL, STRATEGIES, Strategy
+from resight.federated.ledger import Ledger
+from resight.federated.local import Round, train_locally
+from resight.federated.messages import PROTOCOL, Arrays, Message, refused
+from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_noise
+from resight.federated.secure_site import SecureSite
+from resight.federated.settings import FederatedSettings
+from resight.federated.site_audit import SiteAudit
+from resight.models import build_classifier
+from resight.training.checkpoint import load_checkpoint, save_checkpoint
+from resight.training.data import TrainingData
+from resight.types import Cohort, RowMask
+
+
+@dataclass(frozen=True)
+class SiteData:
+    """Images of one site, by split; `cohorts` holds the table rows in the same order."""
+
+    samples: Mapping[str, TrainingData]
+    cohorts: Mapping[str, Cohort]
+
+    @classmethod
+    def of(cls, prepared: Prepared, rows: RowMask | None = None) -> SiteData:
+        """The images of a prepared cohort, or those where `rows` is true."""
+        inside = np.ones(len(prepared.cohort), dtype=bool) if rows is None else rows
+        keep = {split: prepared.in_split(split) & inside for split in ("train", "validation", "test")}
+        samples = {split: prepared.samples(mask) for split, mask in keep.items()}
+        return cls(samples, {split: prepared.cohort.rows(mask) for split, mask in keep.items()})
+
+    @property
+    def cohort(self) -> Cohort:
+        """The training images' rows, for labels and task."""
+        return self.cohorts["train"]
+
+
+class Site:
+    """Answers messages about one site's images.
+
+    Args:
+        name: the site.
+        settings: the experiment, which must be the server's but for where the images lie.
+        data: the images.
+        folder: what the site keeps: memory of strategies, ledger, its own predictions.
+        identity: Ed25519 private key, for secure aggregation.
+        roster: raw public keys of all sites, from the start-up kit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: FederatedSettings,
+        data: SiteData,
+        folder: Path,
+        *,
+        identity: Any = None,
+        roster: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.name, self.settings, self.data, self.folder = name, settings, data, folder
+        self.ledger = Ledger(folder / "ledger.jsonl")
+        federation, cohort = settings.federation, data.cohort
+        self.strategy: Strategy = STRATEGIES.build(federation.strategy.name, federation.strategy.options)
+        torch.manual_seed(settings.training.seed)
+        self.model: nn.Module = build_classifier(
+            settings.model,
+            labels=cohort.labels,
+            channels=settings.recipe.channels,
+            dims=len(settings.recipe.size_px),
+        )
+        self._initial = _tensors(self.model)
+        self._secure = SecureSite(name, identity, roster or {})
+        self._audit = SiteAudit(name, settings, data.samples, data.cohorts, folder)
+        self._seed = int(np.random.SeedSequence((settings.training.seed, *name.encode())).generate_state(1)[0])
+        self._answers: Mapping[str, Callable[[Message], Message]] = {
+            "hello": self._hello,
+            "train": self._train,
+            "keys": self._secure.keys,
+            "shares": self._secure.shares,
+            "masked": self._secure.masked,
+            "unmask": self._secure.unmask,
+            "count": self._count,
+            "report": self._report,
+            "done": lambda request: Message("done", request.round),
+        }
+
+    def answer(self, request: Message) -> Message:
+        """The reply to one message, which is in the ledger before this returns.
+
+        Errors of Resight become a refusal in one line; any other error is a fault of the program and is raised.
+        """
+        try:
+            if request.kind not in self._answers:
+                raise TrainingError(f"a message of kind {request.kind!r}", where=self.name)
+            reply = self._answers[request.kind](request)
+        except ResightError as error:
+            reply = refused(request, str(error))
+        self.ledger.record(reply, protection=self._protection(reply))
+        return reply
+
+    def _hello(self, request: Message) -> Message:
+        del request
+        cohort = self.data.cohort
+        targets, mask = cohort.targets(), cohort.mask()
+        absent = [
+            f"no {state} training case of {label!r}"
+            for column, label in enumerate(cohort.labels)
+            for state, value in (("positive", 1), ("negative", 0))
+            if not (mask[:, column] & (targets[:, column] == value)).any()
+        ]
+        return Message(
+            "hello",
+            facts={
+                "site": self.name,
+                "protocol": PROTOCOL,
+                "version": version("resight"),
+                "digest": self.settings.digest(),
+                "labels": list(cohort.labels),
+                "task": cohort.task,
+                "channels": self.settings.recipe.channels,
+                "size_px": list(self.settings.recipe.size_px),
+                "images": {split: len(data) for split, data in self.data.samples.items()},
+                "notes": absent,
+            },
+        )
+
+    def _train(self, request: Message) -> Message:
+        federation, privacy = self.settings.federation, self.settings.federation.privacy
+        train = self.data.samples["train"]
+        cases = int(train.mask.any(axis=1).sum())
+        if not cases:
+            raise TrainingError("there are no labelled training images", where=self.name)
+        memory, epsilon = self._recall(request.round)
+        shared = self._load(request.arrays, memory)
+        along = {name: array for name, array in request.arrays.items() if name.startswith(CONTROL)}
+        trained = train_locally(
+            self.model,
+            train,
+            self.settings.training,
+            Round(request.round, federation.rounds, federation.local_epochs, self._seed),
+            task=self.data.cohort.task,
+            augmentation=self.settings.augmentation,
+            wrap=lambda objective: self.strategy.wrap(objective, self.model, along, memory),
+            privacy=privacy,
+        )
+        after = _tensors(self.model)
+        moved = {name: after[name] - shared[name] for name in shared}
+        update: Tensors = {**moved, **self.strategy.after(moved, along, memory, trained.steps, trained.rate)}
+        if bad := problem(update, update):
+            raise TrainingError(f"training went wrong: {bad}", where=self.name)
+        facts: dict[str, Any] = {"cases": cases, "loss": round(trained.loss, 6), "steps": trained.steps}
+        if privacy.differential == "site":
+            update, facts["clipped_by"] = clip(update, privacy.clip_norm)
+            fewest = int(request.facts["fewest"])
+            rng = np.random.default_rng(np.random.SeedSequence())  # noise that nobody can draw again
+            update = with_noise(update, site_noise(privacy.noise, privacy.clip_norm, fewest), rng)
+        elif privacy.differential == "example":
+            epsilon.add(privacy.noise, trained.sampled, trained.steps)
+            facts["epsilon"] = round(epsilon.epsilon(), 4)
+            if privacy.epsilon and epsilon.epsilon() > privacy.epsilon:
+                raise TrainingError(
+                    f"the budget of epsilon = {privacy.epsilon:g} is spent", where=self.name, fix="Training ends here."
+                )
+        self._remember(request.round, after, memory, epsilon)
+        if privacy.secure_aggregation:
+            self._secure.hold(request.round, update)
+            facts["largest"] = self._secure.largest
+            return Message("train", request.round, facts)
+        facts["norm"] = norm(update)
+        return Message("train", request.round, facts, update)
+
+    def _count(self, request: Message) -> Message:
+        self._load(request.arrays, self._recall(request.round)[0])
+        counts = self._audit.count(self.model, request)
+        if self.settings.federation.privacy.secure_aggregation:
+            self._secure.hold(request.round, {"counts": counts.astype(np.float64)})
+            return Message("count", request.round, {"largest": self._secure.largest})
+        return Message("count", request.round, arrays={"counts": counts})
+
+    def _report(self, request: Message) -> Message:
+        return Message("report", request.round, self._audit.report(request))
+
+    def _load(self, arrays: Arrays, memory: Tensors) -> Tensors:
+        """Put shared and remembered weights into the network.
+
+        Returns:
+            The shared ones.
+
+        Raises:
+            TrainingError: they are of another network or not finite.
+        """
+        kept = self.strategy.stays(self.model)
+        like = {name: array for name, array in self._initial.items() if name not in kept}
+        shared = {name: array for name, array in arrays.items() if not name.startswith(CONTROL)}
+        if bad := problem(shared, like):
+            raise TrainingError(f"the server's weights do not fit this site's network: {bad}", where=self.name)
+        state = self.model.state_dict()
+        own = {name: memory.get(f"own.{name}", self._initial[name]) for name in kept if name in self._initial}
+        with torch.no_grad():
+            for name, array in {**shared, **own}.items():
+                state[name].copy_(torch.from_numpy(array))
+        return dict(shared)
+
+    def _recall(self, number: int) -> tuple[Tensors, EpsilonLedger]:
+        """What the site kept at the end of its last round before this one, whatever the server has repeated since."""
+        ledger = EpsilonLedger(self.settings.federation.privacy.delta)
+        found = [path for path in self._memories() if _number(path) < number]
+        if not found:
+            return {}, ledger
+        tensors, state = load_checkpoint(found[-1])
+        ledger.uses = [(float(noise), float(rate), int(steps)) for noise, rate, steps in state["uses"]]
+        return {name: tensor.numpy() for name, tensor in tensors.items()}, ledger
+
+    def _remember(self, number: int, after: Tensors, memory: Tensors, ledger: EpsilonLedger) -> None:
+        own = {f"own.{name}": after[name] for name in self.strategy.stays(self.model) if name in after}
+        kept = {name: array for name, array in memory.items() if not name.startswith("own.")}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in (kept | own).items()}
+        save_checkpoint(self.folder / f"memory-{number:06d}.safetensors", tensors, {"uses": ledger.uses})
+        for path in self._memories():
+            if _number(path) < number - 1:
+                path.unlink()
+
+    def _memories(self) -> list[Path]:
+        return sorted(self.folder.glob("memory-*.safetensors"))
+
+    def _protection(self, reply: Message) -> str:
+        privacy = self.settings.federation.privacy
+        if not reply.arrays:
+            return "nothing; it holds no arrays"
+        if reply.kind in ("keys", "shares", "masked", "unmask"):
+            return "secure aggregation"
+        if reply.kind == "train" and privacy.differential == "site":
+            return f"noise, clipped to norm {privacy.clip_norm:g}"
+        if reply.kind == "train" and privacy.differential == "example":
+            return f"noise in training, each image's gradient clipped to norm {privacy.clip_norm:g}"
+        return "TLS on the way; the server sees it"
+
+
+def shared_tensors(model: nn.Module, strategy: Strategy) -> Tensors:
+    """The tensors of a network that sites share under a strategy."""
+    kept = strategy.stays(model)
+    return {name: array for name, array in _tensors(model).items() if name not in kept}
+
+
+def _tensors(model: nn.Module) -> Tensors:
+    """Weights and running statistics as float32 copies; counters, and the normalisation of images, are no knowledge."""
+    fixed = ("mean", "std")
+    return {
+        name: tensor.detach().float().cpu().contiguous().numpy().copy()
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and name not in fixed
+    }
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
