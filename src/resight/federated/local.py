@@ -185,7 +185,12 @@ class _Private(_Plain):
         share = min(1.0, self._options.batch_size / len(order))
         for _ in range(steps):
             rows = np.flatnonzero(self._rng.random(len(order)) < share)
-            yield _joined(list(reader.batches(rows, epoch=epoch))) if len(rows) else None
+            if not len(rows):
+                yield None
+                continue
+            batch = _joined(list(reader.batches(rows, epoch=epoch)))
+            # The first layer's hook wants an input with a gradient.
+            yield replace(batch, images=batch.images.float().requires_grad_())
 
     def close(self) -> None:
         super().close()

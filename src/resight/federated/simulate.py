@@ -16,7 +16,7 @@ from resight.experiments.prepare import prepare
 from resight.federated.audit import Audit, run_audit
 from resight.federated.coordinator import Coordinator, History
 from resight.federated.messages import Message
-from resight.federated.outcome import open_folder, write_outcome
+from resight.federated.outcome import open_folder, write_bundle, write_outcome
 from resight.federated.settings import FederatedSettings, FederationOptions, PrivacyOptions, StrategyChoice
 from resight.federated.site import Site, SiteData
 from resight.federated.sites import make_sites, together
@@ -155,6 +155,7 @@ def run_sites(
         coordinator.transport = InProcess(sites_of(settings, judged_on, folder / "judged"))
         coordinator.members = {}
     audit = run_audit(coordinator)
+    write_bundle(coordinator, audit, folder / "bundle")
     return Outcome(title, audit, coordinator.history)
 
 

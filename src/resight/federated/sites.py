@@ -39,7 +39,7 @@ def make_sites(settings: FederatedSettings, prepared: Prepared) -> dict[str, Sit
     of = (
         _by_column(prepared.cohort, simulation.column) if simulation.column else _drawn(settings, prepared.cohort, seed)
     )
-    names = sorted(set(of))
+    names = sorted({str(name) for name in of})
     if len(names) < 2:
         raise CohortError(f"one site only: {names[0]!r}", where="simulation", expected="at least two")
     sites: dict[str, SiteData] = {}
