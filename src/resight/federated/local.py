@@ -163,8 +163,8 @@ class _Private(_Plain):
 
     def __init__(self, model: nn.Module, options: TrainingOptions, privacy: PrivacyOptions) -> None:
         check_network(model)
-        if options.imbalance == "balanced_sampler" or options.mixup:
-            found = "mixup" if options.mixup else "balanced_sampler"
+        if options.imbalance.endswith("sampler") or options.mixup:
+            found = "mixup" if options.mixup else options.imbalance
             fix = "Switch it off: the accounting needs images that are drawn alike and one at a time."
             raise SettingsError(found, where="privacy.differential = 'example'", fix=fix)
         super().__init__(model, options)
