@@ -49,6 +49,9 @@ _ACCOUNTS_VERBS = {
 }
 _TOKENS_VERBS = {"add": "Create a token for a program.", "revoke": "Make a token useless."}
 _AUDIT_LOG_VERBS = {"verify": "Find entries and rows that were changed, removed or put elsewhere."}
+_FEDERATE_VERBS = {
+    "simulate": "Several sites in one process, beside pooled training and each site alone.",
+}
 _GROUPS = {
     "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
     "claims": ("Check what publications report.", _CLAIMS_VERBS),
@@ -56,12 +59,6 @@ _GROUPS = {
     "tokens": ("Say which programs may call the service.", _TOKENS_VERBS),
     "audit-log": ("Check the audit trail of the service.", _AUDIT_LOG_VERBS),
     "readerstudy": ("Plan and analyse studies with readers.", _READERSTUDY_VERBS),
-_FEDERATE_VERBS = {
-    "simulate": "Several sites in one process, beside pooled training and each site alone.",
-}
-_GROUPS = {
-    "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
-    "claims": ("Check what publications report.", _CLAIMS_VERBS),
     "federate": ("Learn at several sites without pooling images.", _FEDERATE_VERBS),
     "weights": ("Start from published weights.", _WEIGHTS_VERBS),
 }
