@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from jaxtyping import Float
@@ -61,6 +62,24 @@ class Backbone(nn.Module, ABC):
 
     def auxiliary(self, stages: tuple[StageMap, ...]) -> Float[Tensor, "B K"] | None:
         """Logits of a side branch that is trained along, where the architecture has one."""
+
+    def steps(self) -> tuple[Callable[[StageMap], StageMap], ...]:
+        """What makes each stage's map of the one before it, and the first of the images.
+
+        Empty where the architecture cannot be left between stages.
+        """
+        return ()
+
+    def penalty(
+        self, gates: Sequence[Float[Tensor, " B"]], images: Float[Tensor, "B C *space"]
+    ) -> Float[Tensor, ""] | None:
+        """What a backbone with gates adds to the loss for work it did not skip; None where it has none.
+
+        Args:
+            gates: probability of every gate in the pass that was just made (`resight.blocks.watching_gates`).
+            images: what the pass was made of.
+        """
+        del gates, images
 
     def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B F"]:
         """Features, or class scores where the backbone was built with `num_classes`."""

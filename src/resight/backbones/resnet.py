@@ -5,14 +5,16 @@ Parameter names and shapes are torchvision's, so that its weights load strictly.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
 from jaxtyping import Float
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from resight.backbones.base import BACKBONES, Backbone, StageMap
+from resight.backbones.work import Work, measure_work
 from resight.blocks import (
     ATTENTION,
     MAX_POOL,
@@ -77,6 +79,10 @@ class ResNetOptions(Options):
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="stochastic depth: rate of the last unit, rising from 0"
     )
+    gate_target: float | None = Field(
+        default=None, gt=0, le=1, description="gates leave units out image by image, down to this share of the FLOPs"
+    )
+    gate_weight: float = Field(default=4.0, gt=0, description="of the squared distance to that share in the loss")
     zero_init: bool = Field(default=True, description="start every unit as the identity: last scale 0")
     inplace_relu: bool = Field(default=False, description="saves memory; breaks per-sample gradients and hooks")
     checkpoint_stages: bool = Field(default=False, description="compute activations twice to keep fewer of them")
@@ -99,6 +105,12 @@ class ResNetOptions(Options):
             raise ValueError(f"one name, or {stages}, one for each stage, of: {', '.join(known)}")
         return attention
 
+    @model_validator(mode="after")
+    def _gates_fit(self) -> ResNetOptions:
+        if self.gate_target is not None and (self.plain or self.checkpoint_stages):
+            raise ValueError("gate_target without plain (nothing is left of a unit) and without checkpoint_stages")
+        return self
+
 
 @BACKBONES.register("resnet", ResNetOptions)
 class ResNet(Backbone):
@@ -118,6 +130,7 @@ class ResNet(Backbone):
         stage_dims = tuple(w * unit.expansion for w in widths)
         super().__init__(stage_dims=stage_dims, feature_dim=stage_dims[-1])
         self.options = options
+        self._work: dict[tuple[int, ...], Work] = {}
 
         if options.filters == "acs" and dims != 3:
             fix = "Leave filters away for images."
@@ -129,6 +142,7 @@ class ResNet(Backbone):
             stride_in=options.stride_in,
             inplace=options.inplace_relu,
             acs=options.filters == "acs",
+            gated=options.gate_target is not None,
         )
         stem, step = options.stem or ("cifar" if small else "imagenet"), (options.stem_depth_stride, 2, 2)[-dims:]
         self.relu = nn.ReLU(inplace=options.inplace_relu)
@@ -163,6 +177,23 @@ class ResNet(Backbone):
     def stem(self, images: Float[Tensor, "B C *space"]) -> StageMap:
         """The map that the first stage takes."""
         return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def steps(self) -> tuple[Callable[[StageMap], StageMap], ...]:
+        """The stages, the first with the stem before it."""
+        first, *others = self.layers
+        return (lambda images: first(self.stem(images)), *others)
+
+    def penalty(
+        self, gates: Sequence[Float[Tensor, " B"]], images: Float[Tensor, "B C *space"]
+    ) -> Float[Tensor, ""] | None:
+        """Squared distance of the expected share of the FLOPs from the target, with its weight."""
+        if self.options.gate_target is None:
+            return None
+        size = tuple(images.shape[1:])
+        work = self._work[size] = self._work.get(size) or measure_work(self, size)
+        whole = sum(work.stages)
+        spared = sum((1 - gate.mean()) * unit.flops for gate, unit in zip(gates, work.units, strict=True))
+        return self.options.gate_weight * (1 - spared / whole - self.options.gate_target) ** 2
 
     def _stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]:
         current, maps = self.stem(images), []

@@ -16,6 +16,8 @@ from resight.blocks.base import (
 )
 from resight.blocks.checkpointing import run_checkpointed
 from resight.blocks.drop_path import DropPath
+from resight.blocks.flops import counting_flops
+from resight.blocks.gate import Gate, watching_gates
 from resight.blocks.pooling import PartPooling, Pooling
 from resight.blocks.residual import BasicUnit, BottleneckUnit, ResidualUnit, UnitStyle
 
@@ -29,6 +31,7 @@ __all__ = [
     "BasicUnit",
     "BottleneckUnit",
     "DropPath",
+    "Gate",
     "Gates",
     "Norm",
     "NormLayer",
@@ -38,6 +41,8 @@ __all__ = [
     "UnitStyle",
     "build_attention",
     "build_norm",
+    "counting_flops",
     "over_space",
     "run_checkpointed",
+    "watching_gates",
 ]

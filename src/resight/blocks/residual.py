@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resight.blocks.acs import ACSConv
-from resight.blocks.base import AVERAGE_POOL, CONV, Norm, NormLayer, build_attention, build_norm
+from resight.blocks.base import AVERAGE_POOL, CONV, Norm, NormLayer, build_attention, build_norm, over_space
 from resight.blocks.drop_path import DropPath
+from resight.blocks.gate import Gate
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class UnitStyle:
         attention: name of the attention layer at the end of the branch, or `"none"`.
         inplace: whether ReLUs overwrite their input.
         acs: whether volumes are seen through 2D filters in three planes instead of 3D filters.
+        gated: whether a gate decides, image by image, that the branch is left out.
     """
 
     dims: int = 2
@@ -39,6 +41,7 @@ class UnitStyle:
     attention: str = "none"
     inplace: bool = False
     acs: bool = False
+    gated: bool = False
 
     @property
     def conv(self) -> Callable[..., nn.Module]:
@@ -66,6 +69,7 @@ class ResidualUnit(nn.Module, ABC):
         self.relu = nn.ReLU(inplace=style.inplace)
         self.attention = build_attention(style.attention, out_channels, style.dims)
         self.drop_path = DropPath(drop_path)
+        self.gate = Gate(in_channels, style.dims) if style.gated else None
         self.plain = style.shortcut == "none"
         self.downsample: nn.Module | None = None
         if not self.plain and (stride != 1 or in_channels != out_channels):
@@ -85,10 +89,28 @@ class ResidualUnit(nn.Module, ABC):
 
     def forward(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
         """The unit's output map."""
-        branch = self.drop_path(self.attention(self.branch(images)))
-        if self.plain:
-            return self.relu(branch)
-        return self.relu(branch + (images if self.downsample is None else self.downsample(images)))
+        if self.gate is not None and not self.training:
+            return self.relu(self._where_open(self.gate, images))
+        branch = self._work(images)
+        if self.gate is not None:
+            branch = branch * over_space(self.gate(images), branch)
+        return self.relu(branch if self.plain else branch + self._shortcut(images))
+
+    def _work(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
+        return self.drop_path(self.attention(self.branch(images)))
+
+    def _shortcut(self, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
+        return images if self.downsample is None else self.downsample(images)
+
+    def _where_open(self, gate: Gate, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
+        """Shortcut plus branch, the branch being computed for the images alone whose gate is open."""
+        shortcut = self._shortcut(images)
+        rows = gate(images).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return shortcut
+        if len(rows) == len(images):
+            return shortcut + self._work(images)
+        return shortcut.index_add(0, rows, self._work(images[rows]).to(shortcut.dtype))
 
 
 class BasicUnit(ResidualUnit):

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from resight.backbones import BACKBONES, Backbone, load_weights
 from resight.backbones.base import StageMap
-from resight.errors import SettingsError
+from resight.blocks import watching_gates
+from resight.errors import SettingsError, nearest
 from resight.heads import HEADS
+from resight.models.exits import Exit, ExitOptions, Shortened, build_exits
 from resight.settings import Options
 
 Images = Shaped[Tensor, "B C *space"]
@@ -34,6 +36,7 @@ class ModelOptions(Options):
 
     backbone: dict[str, Any] = Field(default={"name": "resnet"}, description="`name` of a backbone and its options")
     head: dict[str, Any] = Field(default={"name": "linear"}, description="`name` of a head and its options")
+    exits: ExitOptions = Field(default_factory=ExitOptions, description="classifiers after earlier stages")
     weights: Path | None = Field(
         default=None, description="local file the backbone starts from, safetensors or PyTorch"
     )
@@ -97,15 +100,27 @@ class Classifier(nn.Module):
         head: features to logits.
         mean: per channel, in [0, 1]; kept as a buffer, so that it travels with the weights.
         std: per channel, in [0, 1].
+        exits: `Exit` by name of the stage it comes after, in order of work.
+        exit_weight: of each exit's loss.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, head: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        exits: nn.ModuleDict | None = None,
+        exit_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.exits = nn.ModuleDict() if exits is None else exits
+        self.exit_weight = exit_weight
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
@@ -133,10 +148,40 @@ class Classifier(nn.Module):
 
     def answers(self, images: Images) -> Answers:
         """Logits, and whatever else of the network is trained along: for the training loss."""
-        stages = self.stages(images)
+        normalised = self.normalise(images)
+        with watching_gates() as gates:
+            stages = self.backbone.stages(normalised)
         side = self.backbone.auxiliary(stages)
         auxiliary = () if side is None else ((side, _AUXILIARY_WEIGHT),)
-        return Answers(self.head(self.backbone.pool(stages[-1])), auxiliary)
+        exits = tuple((found(stages[stage]), self.exit_weight) for stage, found in self.exits_by_stage().items())
+        logits = self.head(self.backbone.pool(stages[-1]))
+        return Answers(logits, (*auxiliary, *exits), self.backbone.penalty(gates, normalised))
+
+    def exits_by_stage(self) -> dict[int, Exit]:
+        """Exits by the index of the stage that each comes after, in order of work."""
+        return {
+            int(name.removeprefix("stage")) - 1: part for name, part in self.exits.items() if isinstance(part, Exit)
+        }
+
+    def until(self, name: str) -> Classifier:
+        """The classifier that an early answer is the answer of, with the same weights: for explaining it.
+
+        Args:
+            name: of the exit, for example `stage2`.
+
+        Raises:
+            SettingsError: there is no such exit.
+        """
+        if name not in self.exits:
+            raise SettingsError(f"no exit {name!r}", where="classifier", fix=nearest(name, self.exits))
+        part = self.exits[name]
+        assert isinstance(part, Exit)
+        shortened = Shortened(self.backbone, int(name.removeprefix("stage")), part)
+        return (
+            Classifier(shortened, part.fc, self.mean.tolist(), self.std.tolist())
+            .to(self.mean.device)
+            .train(self.training)
+        )
 
 
 def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: int, dims: int) -> Classifier:
@@ -166,7 +211,8 @@ def build_classifier(options: ModelOptions, *, labels: Sequence[str], channels: 
     head = HEADS.build(head_name, head_options, in_features=backbone.feature_dim, n_labels=len(labels))
     mean = _per_channel("mean", options.mean, channels, _IMAGENET_MEAN if channels == 3 else _GREY_MEAN)
     std = _per_channel("std", options.std, channels, _IMAGENET_STD if channels == 3 else _GREY_STD)
-    return Classifier(backbone, head, mean, std)
+    exits = build_exits(options.exits, backbone, name, len(labels), dims)
+    return Classifier(backbone, head, mean, std, exits, options.exits.weight)
 
 
 def _split(part: dict[str, Any]) -> tuple[str, dict[str, Any]]:
