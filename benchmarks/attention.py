@@ -22,7 +22,7 @@ from resight.experiments.prepare import prepare
 from resight.settings import validate, write_json
 
 KINDS = ("none", "se", "eca", "cbam")
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 COHORTS = {
     "pneumonia": {
         "cohort": {

@@ -130,7 +130,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN becomes None; dataclasses, NumPy scalars and arrays become plain."""
+    """A value as JSON can hold it: NaN becomes None; settings, dataclasses, NumPy scalars and arrays become plain."""
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     if isinstance(value, Mapping):
@@ -139,6 +139,8 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in cast("Sequence[Any]", value)]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return value

@@ -11,11 +11,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 import resight
 from resight.errors import BundleError, SettingsError
-from resight.evaluation import Calibration
-from resight.models import Predictor, load_bundle, save_bundle
+from resight.evaluation import (
+    BudgetPoint,
+    Budgets,
+    Calibration,
+    LabelCalibration,
+    OperatingPoint,
+    OperatingRule,
+)
+from resight.models import Manifest, ModelOptions, Predictor, build_classifier, load_bundle, save_bundle
 from resight.preprocess import Recipe
 from resight.types import Image
 
@@ -220,3 +228,80 @@ def test_real_images_of_every_kind_get_a_row(predictor: Predictor, real_data: Ca
     assert len(predictions) > 5
     assert errors.isna().sum() > 0
     assert np.isfinite(predictions.array("score")[errors.isna().to_numpy()]).all()
+
+
+def adaptive_bundle(folder: Path, make_manifest: Callable[..., Manifest]) -> Path:
+    """Exits that decide at once or not at all, depending on the point."""
+    options = ModelOptions(
+        backbone={"name": "resnet", "depth": 10, "width": 4, "zero_init": False}, exits={"after": ["stage1", "stage2"]}
+    )
+    torch.manual_seed(0)
+    model = build_classifier(options, labels=("effusion", "nodule"), channels=1, dims=2)
+    early = Calibration(task="multilabel", labels=(LabelCalibration(method="platt", scale=1.0, bias=3.0),) * 2)
+    late = Calibration(task="multilabel", labels=(LabelCalibration(),) * 2)
+    thresholds = tuple(
+        OperatingPoint(name="youden", label=label, threshold=0.9, rule=OperatingRule())
+        for label in ("effusion", "nodule")
+    )
+    points = tuple(
+        BudgetPoint(share=share, margins=margins, calibrations=(early, early, late), operating_points=thresholds)
+        for share, margins in ((0.4, (0.0, None)), (0.8, (1e6, 1e6)))
+    )
+    budgets = Budgets(exits=("stage1", "stage2"), deciding=(0.5, 0.5), whole_flops=1000, points=points)
+    save_bundle(folder, model, make_manifest(model=options, budgets=budgets))
+    return folder
+
+
+def test_a_budget_buys_early_answers_with_their_own_calibration_and_thresholds(
+    tmp_path: Path, make_manifest: Callable[..., Manifest], pictures: list[Path]
+) -> None:
+    predictor = Predictor.load(adaptive_bundle(tmp_path / "bundle", make_manifest))
+    cheap, dear, whole = (predictor.predict(pictures, budget=budget) for budget in (0.5, 1.0, None))
+    assert set(cheap.table["exit"]) == {"stage1"}
+    assert set(dear.table["exit"]) == {"last"}
+    assert "exit" not in whole.table
+    assert cheap.table["flops_share"].max() < 0.7 < 1 < dear.table["flops_share"].min()  # every exit was asked
+    np.testing.assert_allclose(dear.array("logit"), whole.array("logit"), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cheap.array("probability"), expit(cheap.array("logit") + 3))
+    assert (cheap.array("decision") == (cheap.array("probability") >= 0.9)).all()
+    one_by_one = predictor.predict(pictures, budget=0.5, batch=1)
+    np.testing.assert_allclose(one_by_one.array("logit"), cheap.array("logit"), rtol=1e-4, atol=1e-5)
+
+
+def test_a_broken_image_has_no_exit(
+    tmp_path: Path, make_manifest: Callable[..., Manifest], pictures: list[Path]
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not an image")
+    predictor = Predictor.load(adaptive_bundle(tmp_path / "bundle", make_manifest))
+    images = predictor.predict([broken, pictures[0]], budget=0.5).images()
+    assert images["exit"].tolist() == [None, "stage1"]
+    assert np.isnan(images["flops_share"][0])
+    assert images["error"].notna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("budget", "line"),
+    [
+        (0.3, "budget = 0.3; expected at least 0.40, the least this model was fitted for"),
+        (-1.0, "budget = -1; expected a share of the FLOPs above 0, at most 1"),
+    ],
+)
+def test_budgets_that_cannot_be_are_named(
+    tmp_path: Path, make_manifest: Callable[..., Manifest], budget: float, line: str
+) -> None:
+    predictor = Predictor.load(adaptive_bundle(tmp_path / "bundle", make_manifest))
+    with pytest.raises(SettingsError, match=line):
+        predictor.predict([], budget=budget)
+
+
+def test_a_budget_for_a_bundle_without_exits_is_refused(predictor: Predictor) -> None:
+    line = r"budget = 0.6, but the bundle has neither exits nor gates .* Train with \[model.exits\], or with"
+    with pytest.raises(SettingsError, match=line):
+        predictor.predict([], budget=0.6)
+
+
+def test_budgets_of_other_exits_do_not_fit_a_manifest(tmp_path: Path, make_manifest: Callable[..., Manifest]) -> None:
+    manifest = load_bundle(adaptive_bundle(tmp_path / "bundle", make_manifest)).manifest
+    with pytest.raises(ValueError, match="budgets of one network with the exits that it has"):
+        make_manifest(budgets=manifest.budgets)

@@ -1,6 +1,6 @@
 """Array to features: the residual network and the architectures it is compared with."""
 
-from resight.backbones.base import BACKBONES, Backbone, BackboneBuilder, StageMap, build_backbone
+from resight.backbones.base import BACKBONES, Backbone, BackboneBuilder, build_backbone
 from resight.backbones.weights import WeightReport, load_weights, save_weights
 from resight.backbones.work import UnitWork, Work, measure_work
 
@@ -8,7 +8,6 @@ __all__ = [
     "BACKBONES",
     "Backbone",
     "BackboneBuilder",
-    "StageMap",
     "UnitWork",
     "WeightReport",
     "Work",

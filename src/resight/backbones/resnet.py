@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
@@ -192,8 +193,9 @@ class ResNet(Backbone):
         size = tuple(images.shape[1:])
         work = self._work[size] = self._work.get(size) or measure_work(self, size)
         whole = sum(work.stages)
-        spared = sum((1 - gate.mean()) * unit.flops for gate, unit in zip(gates, work.units, strict=True))
-        return self.options.gate_weight * (1 - spared / whole - self.options.gate_target) ** 2
+        shares = torch.tensor([unit.flops / whole for unit in work.units], device=images.device)
+        shut = 1 - torch.stack([gate.mean() for gate in gates])
+        return self.options.gate_weight * (1 - (shares * shut).sum() - self.options.gate_target) ** 2
 
     def _stages(self, images: Float[Tensor, "B C *space"]) -> tuple[StageMap, ...]:
         current, maps = self.stem(images), []

@@ -10,7 +10,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-_COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+from resight.blocks.acs import ACSConv
+
+_COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, ACSConv, nn.Linear)
 
 
 @contextmanager

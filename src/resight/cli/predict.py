@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from resight.cli.console import check_free, fresh, progress_bars, result_table, say
 
+if TYPE_CHECKING:
+    from resight.evaluation import BudgetPoint
+
 _SHOWN_ROWS = 20
-_SHOWN = ("image", "label", "probability", "decision", "operating_point", "alerts", "error")
+_SHOWN = ("image", "label", "probability", "decision", "operating_point", "exit", "flops_share", "alerts", "error")
 
 
 def predict(
@@ -19,6 +22,7 @@ def predict(
     *,
     out: Path | None = None,
     operating_point: str | None = None,
+    budget: float | None = None,
     batch: int = 32,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     engine: Literal["auto", "torch", "onnx", "openvino"] = "auto",
@@ -32,6 +36,7 @@ def predict(
         images: files, folders, DICOM series.
         out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
         operating_point: decide at this one; the bundle's first when not given.
+        budget: answer with at most this share of the network's FLOPs, for example 0.6; for bundles with exits or gates.
         batch: images that go through the network together.
         device: where it runs.
         engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest.
@@ -47,18 +52,23 @@ def predict(
             raise ImageError("no such file or folder", where=str(path))
     if out is not None:
         check_free(out, force=force)
+    if budget is not None and engine == "auto":
+        engine = "torch"  # the others run the whole network
     predictor = Predictor.load(bundle_folder(bundle), device=device, engine=engine, precision=precision)
     for note in predictor.engine_notes:
         say(note)
+    if budget is not None:
+        for line in budget_lines(predictor.budget_point(budget)):
+            say(line)
     with progress_bars() as progress:
-        predictions = predictor.predict(images, operating_point=operating_point, batch=batch, progress=progress)
+        predictions = predictor.predict(
+            images, operating_point=operating_point, budget=budget, batch=batch, progress=progress
+        )
     if out is not None:
         predictions.write(fresh(out, force=force))
         say(f"written: {out}")
     table = predictions.table
-    shown = [
-        c for c in ("image", "label", "probability", "decision", "operating_point", "alerts", "error") if c in table
-    ]
+    shown = [c for c in _SHOWN if c in table]
     rows = [[_cell(row[c]) for c in shown] for _, row in table.head(_SHOWN_ROWS).iterrows()]
     result_table(shown, rows)
     if len(table) > _SHOWN_ROWS:
@@ -67,6 +77,12 @@ def predict(
     if failed:
         say(f"{failed} of {len(predictions)} images could not be used; the column `error` says why")
     return ImageError.exit_code if failed == len(predictions) else 0
+
+
+def budget_lines(point: BudgetPoint) -> list[str]:
+    """What a budget buys, and which groups pay for it, one sentence each."""
+    lines = [f"expected FLOPs: {point.share:.0%} of the whole network's, as on the validation images"]
+    return lines + [f"warning: {change}" for change in point.falls]
 
 
 def bundle_folder(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Arrays to numbers, without torch: how good predictions are, how sure that is, and how they compare."""
 
 from resight.evaluation.baselines import baselines
+from resight.evaluation.budgets import BudgetPoint, Budgets, Left, Trace, fit_points, leave, mean_auroc, sureness
 from resight.evaluation.calibration import (
     brier,
     brier_parts,
@@ -25,6 +26,7 @@ from resight.evaluation.discrimination import (
     specificity_at_sensitivity,
 )
 from resight.evaluation.evaluate import evaluate
+from resight.evaluation.group_changes import GroupChange, groups_of, sensitivity_changes
 from resight.evaluation.multiclass import class_metrics
 from resight.evaluation.net_benefit import DecisionCurve, decision_curve
 from resight.evaluation.operating_points import OperatingPoint, OperatingRule, choose_operating_points, decide
@@ -37,6 +39,8 @@ from resight.evaluation.significance import McNemar, holm, mcnemar
 
 __all__ = [
     "Baseline",
+    "BudgetPoint",
+    "Budgets",
     "Calibration",
     "CalibrationMethod",
     "Comparison",
@@ -47,14 +51,17 @@ __all__ = [
     "DecisionCurve",
     "Evaluation",
     "EvaluationOptions",
+    "GroupChange",
     "LabelCalibration",
     "LabelComparison",
     "LabelResult",
+    "Left",
     "McNemar",
     "OperatingPoint",
     "OperatingResult",
     "OperatingRule",
     "Statistic",
+    "Trace",
     "auprc",
     "auroc",
     "auroc_with_interval",
@@ -75,9 +82,13 @@ __all__ = [
     "ece",
     "evaluate",
     "fit_calibration",
+    "fit_points",
+    "groups_of",
     "holm",
+    "leave",
     "log_loss",
     "mcnemar",
+    "mean_auroc",
     "partial_auroc",
     "patient_index",
     "pr_curve",
@@ -86,8 +97,10 @@ __all__ = [
     "reliability",
     "roc_curve",
     "sensitivity_at_specificity",
+    "sensitivity_changes",
     "slope_and_intercept",
     "specificity_at_sensitivity",
+    "sureness",
     "wilson",
     "with_percentiles",
 ]

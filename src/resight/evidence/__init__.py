@@ -2,6 +2,7 @@
 
 from resight.evidence.content import (
     Alert,
+    BudgetLine,
     Example,
     Exclusion,
     LabelCount,
@@ -17,6 +18,7 @@ from resight.evidence.report import render_report, write_report
 
 __all__ = [
     "Alert",
+    "BudgetLine",
     "Example",
     "Exclusion",
     "LabelCount",

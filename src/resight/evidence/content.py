@@ -116,6 +116,29 @@ class SubgroupRow:
 
 
 @dataclass(frozen=True)
+class BudgetLine:
+    """What a network with exits or gates does for part of its work, on held-out images.
+
+    Attributes:
+        name: share of the work it was fitted for.
+        share: of the whole network's FLOPs that it took.
+        auroc: mean over labels; None where it is not defined.
+        change: AUROC against the network without a budget; None for that network itself.
+        seconds: for one image alone; NaN where it was not measured.
+        exits: name, images that left there, and the whole network's Brier score on them.
+        falls: groups whose sensitivity is lower, one sentence each.
+    """
+
+    name: str
+    share: float
+    auroc: float | None
+    change: MetricValue | None
+    seconds: float
+    exits: tuple[tuple[str, int, MetricValue], ...]
+    falls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything a report says; what is empty gets no section, except where its absence must be said.
 
@@ -137,6 +160,7 @@ class ReportContent:
         explained_by: name of the method that drew the overlays.
         alerts: what sentinels noticed.
         subgroups: results by group.
+        budgets: the network without a budget, then with less work; empty for networks that cannot skip any.
         limits: sentences added to those the report derives from the numbers.
         sources: number of hospitals or data sets the images come from; None when not known.
         provenance: versions, seed, hardware, code and data fingerprint; may be nested.
@@ -160,6 +184,7 @@ class ReportContent:
     explained_by: str = ""
     alerts: tuple[Alert, ...] = ()
     subgroups: tuple[SubgroupRow, ...] = ()
+    budgets: tuple[BudgetLine, ...] = ()
     limits: tuple[str, ...] = ()
     sources: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])

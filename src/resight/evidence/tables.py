@@ -5,6 +5,7 @@ The flow follows the diagram of STARD 2015 (Bossuyt et al. 2015, item 19).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from resight.evidence.content import ReportContent, SplitSummary
-from resight.evidence.wording import cell, metric_name, plural, whole
+from resight.evidence.wording import cell, metric_name, number, plural, whole
 
 _MOST_ROWS = 20
 """Lists of single images end here and say how many more there are."""
@@ -138,6 +139,39 @@ def group_tables(content: ReportContent) -> list[Table]:
         head = ("Group", "Images", "Positives", *map(metric_name, names))
         tables.append(Table(label, head, tuple(rows)))
     return tables
+
+
+def budget_tables(content: ReportContent) -> list[Table]:
+    """What less work costs, and which images need all of it."""
+    lines = content.budgets
+    if not lines:
+        return []
+    rows = [
+        Row(
+            (
+                line.name,
+                f"{line.share:.0%}",
+                _milliseconds(line.seconds),
+                "not estimable" if line.auroc is None else number(line.auroc),
+                "" if line.change is None else cell(line.change),
+            )
+        )
+        for line in lines
+    ]
+    tables = [Table("Less work for each image", ("Budget", "FLOPs", "One image", "AUROC", "Change"), tuple(rows))]
+    exits = [
+        Row((line.name, where, whole(images), cell(brier) if images else ""))
+        for line in lines
+        for where, images, brier in line.exits
+    ]
+    if len({row.cells[1] for row in exits}) > 1:
+        note = "Brier score of the network without a budget on the images that left there: higher is more difficult."
+        tables.append(Table("Who leaves where", ("Budget", "Left at", "Images", "Brier"), tuple(exits), note))
+    return tables
+
+
+def _milliseconds(seconds: float) -> str:
+    return "not measured" if math.isnan(seconds) else f"{1000 * seconds:.1f} ms"
 
 
 def facts(provenance: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

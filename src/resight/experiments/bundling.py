@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from resight.errors import PredictionsError
+from resight.evaluation import Budgets
 from resight.experiments.judge import Judged
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
@@ -56,6 +57,7 @@ def make_manifest(
     sentinels: Sentinels,
     record: dict[str, Any],
     reference: dict[str, Any] | None = None,
+    budgets: Budgets | None = None,
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -65,6 +67,7 @@ def make_manifest(
         sentinels: learned from the training images.
         record: of the run, for versions and counts.
         reference: from `remember`.
+        budgets: ways to run the network for less work.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -77,6 +80,7 @@ def make_manifest(
         model=settings.model,
         calibration=judged.calibration,
         operating_points=judged.operating_points,
+        budgets=budgets,
         sentinels=sentinels.to_dict(),
         reference=reference,
         intended_use=settings.intended_use,

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from resight.backbones import BACKBONES
 from resight.experiments.settings import ExperimentSettings
 from resight.heads import HEADS
+from resight.models import build_classifier
 from resight.registry import Registry
 from resight.settings import load_toml, place_of, validate
 from resight.training import LOSSES, OBJECTIVES
@@ -44,9 +47,19 @@ def load_experiment(
     for registry, part in ((BACKBONES, "backbone"), (HEADS, "head")):
         options = dict(getattr(settings.model, part))
         check(registry, options.pop("name"), options, "model", part)
+    if settings.model.exits.after:
+        _check_exits(settings)
     loss = settings.training.loss
     if loss.name != "auto":
         check(LOSSES, loss.name, loss.options, "training", "loss", "options")
     objective = settings.training.objective
     check(OBJECTIVES, objective.name, objective.options, "training", "objective", "options")
     return settings
+
+
+def _check_exits(settings: ExperimentSettings) -> None:
+    """Build the network without memory or weights, so that a stage that is not there is told before images are read."""
+    with torch.device("meta"):
+        model = settings.model.model_copy(update={"weights": None})
+        recipe = settings.recipe
+        build_classifier(model, labels=("any",), channels=recipe.channels, dims=len(recipe.size_px))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
+from resight.experiments.budgets import budget_lines, study_budgets
 from resight.experiments.bundling import fit_sentinels, make_manifest, remember
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
@@ -32,7 +33,7 @@ class Run:
 
     Attributes:
         folder: holds `settings.toml`, `record.json`, `metrics.json`, `predictions.csv`, `excluded.csv`, `report.html`,
-            `bundle/` and `checkpoints/`.
+            `budgets.json` (networks with exits or gates), `bundle/` and `checkpoints/`.
         judged: all numbers.
         prepared: the cohort as it was used.
     """
@@ -69,12 +70,18 @@ def train_experiment(
     spent = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - began_cpu, 1)}
     record = make_record(prepared, ensemble, judged, spent)
     write_json(folder / "record.json", record)
+    study = study_budgets(settings, prepared, ensemble, judged, progress)
+    if study is not None:
+        write_json(folder / "budgets.json", study.to_dict())
     sentinels = fit_sentinels(prepared, settings.training.seed)
     with suppress(FileNotFoundError):
         shutil.rmtree(folder / "bundle")
     reference = remember(prepared, judged, sentinels, settings.training.seed)
-    save_bundle(folder / "bundle", ensemble.models, make_manifest(settings, judged, sentinels, record, reference))
+    budgets = None if study is None else study.budgets
+    manifest = make_manifest(settings, judged, sentinels, record, reference, budgets)
+    save_bundle(folder / "bundle", ensemble.models, manifest)
     content = report_content(settings, prepared, ensemble, judged, sentinels, record, progress)
+    content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):
         shutil.rmtree(folder / "store")

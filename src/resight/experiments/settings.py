@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +33,21 @@ class CalibrationOptions(Options):
     """How scores become probabilities, fitted on the validation split."""
 
     method: CalibrationMethod = "temperature"
+
+
+class BudgetOptions(Options):
+    """How a network with exits or gates may be run for less work, fitted on the validation split."""
+
+    gate_thresholds: tuple[float, ...] = Field(
+        default=(0.0, 0.25, 0.5, 0.75, 0.9), min_length=1, description="tried for networks with gates; 0 opens all"
+    )
+    max_fall: float = Field(
+        default=0.05, ge=0, le=1, description="largest fall of a group's sensitivity against the whole network"
+    )
+    on_fall: Literal["warn", "refuse"] = Field(
+        default="warn", description="what becomes of a budget at which a group falls further than that"
+    )
+    timed_images: int = Field(default=32, ge=0, description="held-out images that are timed one by one")
 
 
 class ReportOptions(Options):
@@ -64,6 +80,7 @@ class ExperimentSettings(Options):
     operating_points: tuple[OperatingRule, ...] = _RULES
     evaluation: EvaluationOptions = Field(default_factory=EvaluationOptions)
     store: StoreOptions = Field(default_factory=StoreOptions)
+    budget: BudgetOptions = Field(default_factory=BudgetOptions)
     report: ReportOptions = Field(default_factory=ReportOptions)
     folds: int = Field(
         default=0, ge=0, le=20, description="k-fold cross-validation outside the test split; 0: one split"

@@ -52,11 +52,11 @@ class TorchEngine:
         self.network = with_channels_last(network.to(device)).eval()
         self.device = device
         self.precision: EnginePrecision = precision
-        self._format: Precision = precision
+        self.format: Precision = precision
 
     def logits(self, prepared: PreparedImages) -> Scores:
         """Logits `(B, L)` of prepared images."""
-        with torch.inference_mode(), autocast(self._format, self.device):
+        with torch.inference_mode(), autocast(self.format, self.device):
             images = channels_last(torch.from_numpy(prepared).to(self.device))
             return self.network(images).double().cpu().numpy()
 

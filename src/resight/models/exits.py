@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from resight.backbones import Backbone, StageMap
+from resight.backbones import Backbone
+from resight.backbones.base import StageMap
 from resight.blocks import CONV, Norm, build_norm
 from resight.errors import SettingsError, nearest
 from resight.settings import Options
@@ -23,6 +24,13 @@ class ExitOptions(Options):
     weight: float = Field(default=0.5, gt=0, description="of each exit's loss, beside 1 of the last classifier")
     norm: Norm = Field(default="batch", description="normalisation in the exits")
 
+    @field_validator("after")
+    @classmethod
+    def _in_order(cls, after: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(after)) < len(after):
+            raise ValueError("every stage once")
+        return tuple(sorted(after))
+
     def stages(self, backbone: Backbone, name: str) -> tuple[int, ...]:
         """Index of the stage before each exit, rising.
 
@@ -31,7 +39,7 @@ class ExitOptions(Options):
             name: what it is called in messages.
 
         Raises:
-            SettingsError: there is no such stage, one is named twice, or the backbone cannot be left between stages.
+            SettingsError: there is no such stage, or the backbone cannot be left between stages.
         """
         known = tuple(f"stage{index + 1}" for index in range(len(backbone.stage_dims)))
         where = "model.exits.after"
@@ -41,12 +49,10 @@ class ExitOptions(Options):
                 raise SettingsError(
                     last, where=where, expected=", ".join(known[:-1]), fix=nearest(exit_name, known[:-1])
                 )
-        if len(set(self.after)) < len(self.after):
-            raise SettingsError(f"a stage twice in {list(self.after)}", where=where)
         if self.after and not backbone.steps():
             fix = "Use 'resnet'."
             raise SettingsError(f"backbone {name!r} cannot be left between stages", where=where, fix=fix)
-        return tuple(sorted(known.index(exit_name) for exit_name in self.after))
+        return tuple(known.index(exit_name) for exit_name in self.after)
 
 
 class Exit(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
-from resight.evaluation import Calibration, OperatingPoint
+from resight.evaluation import Budgets, Calibration, OperatingPoint
 from resight.models.classifier import ModelOptions
 from resight.models.ensemble import Combination
 from resight.preprocess import Recipe
@@ -33,6 +33,7 @@ class Manifest(Options):
     combination: Combination = Field(default="mean_logits", description="how the members' answers become one")
     calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
     operating_points: tuple[OperatingPoint, ...] = ()
+    budgets: Budgets | None = Field(default=None, description="ways to run the network for less work")
     sentinels: dict[str, Any] | None = Field(default=None, description="`Sentinels.to_dict()`: what images looked like")
     reference: dict[str, Any] | None = Field(
         default=None, description="`Reference.to_dict()`: held-out scores and attributes to compare incoming cases with"
@@ -56,6 +57,8 @@ class Manifest(Options):
             raise ValueError(f"operating points of the labels alone, not of {sorted(unknown)[0]!r}")
         if self.calibration and len(self.calibration.labels) != len(self.labels):
             raise ValueError(f"a calibration of {len(self.labels)} labels, not of {len(self.calibration.labels)}")
+        if self.budgets and (self.members > 1 or self.budgets.exits != self.model.exits.after):
+            raise ValueError("budgets of one network with the exits that it has")
         return self
 
     @property

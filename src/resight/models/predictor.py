@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
 from resight.errors import BundleError, ImageError, SettingsError, nearest
-from resight.evaluation import Calibration, LabelCalibration, decide
+from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, decide
 from resight.imaging import TONES, Sentinels, list_images, tone
+from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
 from resight.models.device import Device, Precision, choose_device, with_channels_last
@@ -36,6 +38,16 @@ class _Row:
     alerts: str = ""
     error: str | None = None
     tone: tuple[float, ...] = (float("nan"),) * len(TONES)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the network said of a chunk of images; NaN, and -1, where an image could not be used."""
+
+    logits: Scores
+    probabilities: Scores
+    left_at: Int[np.ndarray, " N"]
+    share: Float[np.ndarray, " N"]
 
 
 class Predictor:
@@ -113,6 +125,7 @@ class Predictor:
         images: Source | Iterable[Source],
         *,
         operating_point: str | None = None,
+        budget: float | None = None,
         batch: int = 32,
         workers: int = 2,
         progress: Progress = silent,
@@ -124,6 +137,8 @@ class Predictor:
                 named by their path in it), arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in
                 [0, 1]), `Image`s, or any mixture.
             operating_point: decide at this one; the first of the bundle when not given.
+            budget: answer with at most this share of the network's FLOPs on average, for bundles with exits or gates:
+                adds the columns `exit` (where an image left) and `flops_share` (what it took).
             batch: images that go through the network together.
             workers: threads that read and prepare images.
             progress: told after every batch; the total is 0 where it is not known.
@@ -135,9 +150,11 @@ class Predictor:
             are NaN.
 
         Raises:
-            SettingsError: there is no such operating point, or `batch` or `workers` is below 1.
+            SettingsError: there is no such operating point, `batch` or `workers` is below 1, or there is nothing for
+                that budget.
         """
         point = self._choose_point(operating_point)
+        spend = None if budget is None else self.budget_point(budget)
         if batch < 1 or workers < 1:
             raise SettingsError(f"batch = {batch}, workers = {workers}", expected="1 or more")
         sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
@@ -147,13 +164,39 @@ class Predictor:
         else:
             named, total = _named(sources, relative=False), 0
         rows: list[_Row] = []
-        logits: list[Scores] = []
+        answers: list[_Answers] = []
         for chunk in self._prepared(named, batch, workers):
-            logits.append(self._chunk_logits(chunk))
+            answers.append(self._answers(chunk, spend))
             rows += [replace(row, prepared=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)
-        n_labels = len(self.manifest.labels)
-        return self._table(rows, np.concatenate(logits) if logits else np.empty((0, n_labels)), point)
+        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, spend)
+
+    def budget_point(self, budget: float) -> BudgetPoint:
+        """What a budget buys: expected FLOPs, and what it does to AUROC and to the sensitivity of groups.
+
+        Args:
+            budget: share of the whole network's FLOPs.
+
+        Raises:
+            SettingsError: the bundle has no exits or gates, there is nothing for that budget, or the engine is none
+                that can leave a network.
+        """
+        budgets = self.manifest.budgets
+        if budgets is None:
+            fix = "Train with [model.exits], or with gate_target in [model.backbone]."
+            found = f"budget = {budget:g}, but the bundle has neither exits nor gates that budgets were fitted for"
+            raise SettingsError(found, where=self.manifest.name, fix=fix)
+        if not isinstance(self.engine, TorchEngine):
+            found = f"budget = {budget:g} with the engine {self.engine.name!r}, which runs the whole network"
+            raise SettingsError(found, where=self.manifest.name, fix="Use the engine 'torch'.")
+        return budgets.choose(budget, where=self.manifest.name)
+
+    @cached_property
+    def _adaptive(self) -> AdaptiveRunner:
+        engine, budgets = self.engine, self.manifest.budgets
+        assert isinstance(engine, TorchEngine)
+        assert budgets is not None
+        return AdaptiveRunner(self._bundle.members[0], budgets.deciding, self.manifest.task, engine)
 
     def logits(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Scores:
         """Logits `(B, L)` of images that the bundle's recipe prepared."""
@@ -200,12 +243,19 @@ class Predictor:
         alerts = "; ".join(flag.name for flag in flags)
         return _Row(name, prepared, alerts, tone=tuple(tone(prepared).values()))
 
-    def _chunk_logits(self, rows: list[_Row]) -> Scores:
-        logits = np.full((len(rows), len(self.manifest.labels)), np.nan)
+    def _answers(self, rows: list[_Row], spend: BudgetPoint | None) -> _Answers:
         usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
-        if usable:
-            logits[list(usable)] = self.logits(np.stack(list(usable.values())))
-        return logits
+        answers = _empty(len(rows), len(self.manifest.labels))
+        if not usable:
+            return answers
+        images, where = np.stack(list(usable.values())), list(usable)
+        if spend is None:
+            answers.logits[where] = self.logits(images)
+        else:
+            left = self._adaptive.run(images, spend)
+            answers.logits[where], answers.probabilities[where] = left.logits, left.probabilities
+            answers.left_at[where], answers.share[where] = left.left_at, left.share
+        return answers
 
     def _choose_point(self, name: str | None) -> str | None:
         known = self.operating_points
@@ -215,8 +265,8 @@ class Predictor:
             raise SettingsError(f"no operating point {name!r}", where=self.manifest.name, fix=nearest(name, known))
         return name
 
-    def _table(self, rows: list[_Row], logits: Scores, point: str | None) -> Predictions:
-        manifest = self.manifest
+    def _table(self, rows: list[_Row], answers: _Answers, point: str | None, spend: BudgetPoint | None) -> Predictions:
+        manifest, logits = self.manifest, answers.logits
         images = pd.DataFrame(
             {
                 "image": [row.name for row in rows],
@@ -226,15 +276,33 @@ class Predictor:
         )
         scores = self._uncalibrated.apply(logits)
         probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
+        points = manifest.operating_points
+        if spend is not None:
+            probabilities, points = answers.probabilities, spend.operating_points
+            exits = (*(manifest.budgets.exits if manifest.budgets else ()), "last")
+            images["exit"] = [exits[int(at)] if at >= 0 else None for at in answers.left_at]
+            images["flops_share"] = answers.share
         decisions = None
         if point is not None:
             images["operating_point"] = point
             best = scores if probabilities is None else probabilities
-            decisions = decide(best, manifest.labels, manifest.operating_points, point)
+            decisions = decide(best, manifest.labels, points, point)
         for name, values in zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True):
             images[name] = values
         columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
+
+
+def _empty(count: int, n_labels: int) -> _Answers:
+    unknown = np.full((count, n_labels), np.nan)
+    return _Answers(unknown, unknown.copy(), np.full(count, -1), np.full(count, np.nan))
+
+
+def _joined(answers: list[_Answers], n_labels: int) -> _Answers:
+    if not answers:
+        return _empty(0, n_labels)
+    names = (field.name for field in fields(_Answers))
+    return _Answers(*(np.concatenate([getattr(one, name) for one in answers]) for name in names))
 
 
 def _sentinels(manifest: Manifest) -> Sentinels | None:
