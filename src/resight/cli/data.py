@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -165,6 +165,7 @@ def datasheet(cohort: CohortArguments, *, out: Path | None = None, force: Flag =
 def phantom(
     out: Path,
     *,
+    kind: Literal["xray", "ct", "mr"] = "xray",
     option: Annotated[list[str] | None, Parameter(name="--option", negative="")] = None,
     force: Flag = False,
 ) -> int:
@@ -172,14 +173,20 @@ def phantom(
 
     Args:
         out: folder.
+        kind: chest X-rays with up to 14 findings, CT volumes of the chest with nodules, or MR volumes of the brain with
+            lesions.
         option: any option of the phantom, for example `images=500` or `label_noise=0.1`.
         force: replace `out`.
     """
-    from resight.cohorts import PhantomOptions, write_phantom
+    from resight.cohorts import PhantomOptions, VolumePhantomOptions, write_phantom, write_volume_phantom
     from resight.settings import parse_overrides, validate
 
-    options = validate(PhantomOptions, parse_overrides(option or []), where="command line")
-    drawn = write_phantom(options, fresh(out, force=force))
+    given = parse_overrides(option or [])
+    if kind == "xray":
+        drawn = write_phantom(validate(PhantomOptions, given, where="command line"), fresh(out, force=force))
+    else:
+        options = validate(VolumePhantomOptions, given | {"kind": kind}, where="command line")
+        drawn = write_volume_phantom(options, fresh(out, force=force))
     say(f"{len(drawn)} images, labels {', '.join(drawn.labels)}: {out / 'cohort.csv'}")
     return 0
 

@@ -11,6 +11,7 @@ from resight.cohorts.phantom import PhantomImage, render, write_phantom
 from resight.cohorts.phantom_cases import PhantomOptions
 from resight.cohorts.split import SplitOptions, assign_folds, split_cohort, split_counts
 from resight.cohorts.summary import CohortSummary, inspect_cohort
+from resight.cohorts.volume_phantom import PhantomVolume, VolumePhantomOptions, render_volume, write_volume_phantom
 
 __all__ = [
     "ISIC_LABELS",
@@ -23,7 +24,9 @@ __all__ = [
     "LeakReport",
     "PhantomImage",
     "PhantomOptions",
+    "PhantomVolume",
     "SplitOptions",
+    "VolumePhantomOptions",
     "assign_folds",
     "datasheet",
     "inspect_cohort",
@@ -33,7 +36,9 @@ __all__ = [
     "load_cohort",
     "load_isic2017",
     "render",
+    "render_volume",
     "split_cohort",
     "split_counts",
     "write_phantom",
+    "write_volume_phantom",
 ]

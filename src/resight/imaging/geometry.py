@@ -5,13 +5,15 @@ from __future__ import annotations
 from itertools import permutations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from resight.errors import ImageError
 from resight.types import Pixels
 
 Affine = Float[np.ndarray, "4 4"]
 """Array index `(d, h, w, 1)` to patient millimetres (LPS)."""
+AS_THEY_ARE = "+0+1+2"
+"""Axes that stay in order and direction."""
 _WORLD_AXIS = (2, 1, 0)
 """World axis (L, P, S) that each of D, H, W shall run along, in its positive direction."""
 
@@ -50,6 +52,29 @@ def to_lps(pixels: Pixels, affine: Affine, where: str) -> tuple[Pixels, Affine, 
             matrix[:3, 3] += matrix[:3, i] * (turned.shape[i + 1] - 1)
             matrix[:3, i] *= -1
     return turned, matrix, {"axes": "".join(f"{s}{a}" for s, a in zip(signs, order, strict=True))}
+
+
+def from_lps(
+    pixels: Shaped[np.ndarray, "C D H W"], affine: Affine, axes: str
+) -> tuple[Shaped[np.ndarray, "C *stored"], Affine]:
+    """Undo `to_lps`.
+
+    Args:
+        pixels: in LPS order.
+        affine: the matrix that belongs to it.
+        axes: what `to_lps` reported.
+
+    Returns:
+        A view in the stored order, and its matrix.
+    """
+    order, matrix = [int(axis) for axis in axes[1::2]], affine.copy()
+    for i, sign in enumerate(axes[::2]):
+        if sign == "-":
+            pixels = np.flip(pixels, axis=i + 1)
+            matrix[:3, 3] += matrix[:3, i] * (pixels.shape[i + 1] - 1)
+            matrix[:3, i] *= -1
+    back = [order.index(axis) for axis in range(3)]
+    return pixels.transpose(0, *(axis + 1 for axis in back)), matrix[:, [*back, 3]]
 
 
 def spacing_of(affine: Affine) -> tuple[float, ...]:

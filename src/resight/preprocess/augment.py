@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
 
+from resight.preprocess.volume_warp import warp_volume
 from resight.settings import Options
 from resight.types import PreparedImage
 
@@ -35,6 +36,7 @@ class AugmentParams:
         blur_px: standard deviation of a Gaussian blur.
         noise: standard deviation of white noise, in units of full scale.
         noise_seed: fixes that noise.
+        tilt_deg: turns of a volume in the (D, H) and in the (D, W) plane.
         erased: first corner and extent of a box along H and W that is filled with mid-grey; None for none.
     """
 
@@ -52,6 +54,7 @@ class AugmentParams:
     noise: float = 0.0
     noise_seed: int = 0
     erased: tuple[float, float, float, float] | None = None
+    tilt_deg: tuple[float, float] = (0.0, 0.0)
 
     def matrix(self, shape: tuple[int, ...]) -> Float[np.ndarray, "R R"]:
         """Where each output pixel is taken from: index (with a 1 appended) to index, for a spatial shape.
@@ -63,6 +66,11 @@ class AugmentParams:
         plane = slice(axes - 2, axes)
         rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         forward[plane] = rotation @ np.array([[1.0, 0.0], [slant, 1.0]]) @ forward[plane]
+        if axes == 3:
+            for axis, tilt in zip((1, 2), np.deg2rad(self.tilt_deg), strict=True):
+                turning = np.eye(3)
+                turning[np.ix_((0, axis), (0, axis))] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+                forward = turning @ forward
         backward = np.linalg.inv(self.scale * forward)
         middle = (np.asarray(shape) - 1) / 2
         affine = np.eye(axes + 1)
@@ -73,7 +81,9 @@ class AugmentParams:
     @property
     def moves(self) -> bool:
         """Whether any geometry changes."""
-        return any((*self.flips, self.rotate_deg, self.scale != 1.0, self.shear_deg, *self.shift[: len(self.flips)]))
+        tilts = self.tilt_deg if len(self.flips) == 3 else ()
+        shift = self.shift[: len(self.flips)]
+        return any((*self.flips, self.rotate_deg, self.scale != 1.0, self.shear_deg, *shift, *tilts))
 
 
 class Augmentation(Options):
@@ -83,6 +93,9 @@ class Augmentation(Options):
     flip_vertical: Share = Field(default=0.0, description="chance to mirror top and bottom")
     flip_depth: Share = Field(default=0.0, description="chance to mirror the depth of a volume")
     rotate_deg: float = Field(default=0.0, ge=0, le=180, description="largest turn either way")
+    tilt_deg: float = Field(
+        default=0.0, ge=0, le=180, description="largest turn of a volume out of the (H, W) plane, about either axis"
+    )
     scale: float = Field(default=0.0, ge=0, lt=1, description="largest magnification either way: 0.1 is 1/1.1 to 1.1")
     crop: float = Field(
         default=1.0, gt=0, le=1, description="smallest share of the area (volume) that a random crop keeps"
@@ -133,16 +146,25 @@ class Augmentation(Options):
             noise=self.noise * noise,
             noise_seed=int(rng.integers(2**31)),
             erased=blank if blanked < self.erase else None,
+            tilt_deg=tuple((self.tilt_deg * rng.uniform(-1, 1, 2)).tolist()),
         )
 
-    def apply(self, array: PreparedImage, params: AugmentParams) -> PreparedImage:
+    def apply(
+        self, array: PreparedImage, params: AugmentParams, size_px: tuple[int, ...] | None = None
+    ) -> PreparedImage:
         """The changed copy of an image; the same for the same parameters.
 
         Args:
             array: `(C, H, W)` or `(C, D, H, W)`, 0 to 255. What is moved in from outside is 0.
             params: what to do.
+            size_px: grid of the result over the same field of view, that of the array when not given: a finer array is
+                moved and brought to the network's grid in one interpolation.
         """
-        changed = _warp(array, params.matrix(array.shape[1:])) if params.moves else array.copy()
+        space = array.shape[1:]
+        if size_px is not None and tuple(size_px) != space:
+            changed = _warp(array, params.matrix(space) @ _coarser(space, size_px), size_px)
+        else:
+            changed = _warp(array, params.matrix(space), space) if params.moves else array.copy()
         if len(array) == 3 and (params.hue_deg or params.saturation != 1.0):
             changed = _recolour(changed, params.hue_deg, params.saturation)
         if params.gain != 1.0 or params.offset or params.gamma != 1.0:
@@ -155,7 +177,7 @@ class Augmentation(Options):
             changed = _as_grey(changed + np.float32(255 * params.noise) * noise)
         if params.erased is not None:
             top, left, height, width = params.erased
-            rows, columns = array.shape[-2], array.shape[-1]
+            rows, columns = changed.shape[-2], changed.shape[-1]
             part = slice(round(top * rows), round((top + height) * rows))
             changed[..., part, round(left * columns) : round((left + width) * columns)] = 128
         return changed
@@ -189,29 +211,24 @@ class Mixup(Options):
         return own * images + other * images[params.partner], own * targets + other * targets[params.partner]
 
 
-def _warp(array: PreparedImage, matrix: Float[np.ndarray, "R R"]) -> PreparedImage:
+def _warp(array: PreparedImage, matrix: Float[np.ndarray, "R R"], size_px: tuple[int, ...]) -> PreparedImage:
     """Take every output pixel from where the matrix says, linearly between pixels."""
-    height, width = array.shape[-2:]
-    plane = matrix[-3:, -3:][[1, 0, 2]][:, [1, 0, 2]][:2]  # OpenCV counts (x, y)
+    if len(size_px) == 3:
+        depth, height, width = size_px
+        return np.stack([warp_volume(channel, matrix, (depth, height, width)) for channel in array])
+    height, width = size_px
+    plane = matrix[[1, 0, 2]][:, [1, 0, 2]][:2]  # OpenCV counts (x, y)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack([np.asarray(cv2.warpAffine(c, plane, (width, height), flags=flags), np.uint8) for c in array])
 
-    def moved(source: PreparedImage) -> PreparedImage:
-        return np.asarray(cv2.warpAffine(source, plane, (width, height), flags=flags), np.uint8)
 
-    warped, outside = np.zeros_like(array), np.zeros((height, width), np.uint8)
-    for source, target in zip(array, warped, strict=True):
-        if source.ndim == 2:
-            target[:] = moved(source)
-            continue
-        for depth in range(len(source)):  # depth is scaled and shifted by itself: two slices are blended, then moved
-            place = matrix[0, 0] * depth + matrix[0, -1]
-            below = int(np.floor(place))
-            weight = place - below
-            if not -1 < place < len(source):
-                continue
-            first, second = (source[k] if 0 <= k < len(source) else outside for k in (below, below + 1))
-            target[depth] = moved(np.asarray(cv2.addWeighted(first, 1 - weight, second, weight, 0), np.uint8))
-    return warped
+def _coarser(space: tuple[int, ...], size_px: tuple[int, ...]) -> Float[np.ndarray, "R R"]:
+    """Index on a grid to index on a finer one over the same field of view."""
+    affine = np.eye(len(space) + 1)
+    for axis, (fine, coarse) in enumerate(zip(space, size_px, strict=True)):
+        affine[axis, axis] = fine / coarse
+        affine[axis, -1] = (fine / coarse - 1) / 2
+    return affine
 
 
 def _recolour(array: PreparedImage, hue_deg: float, saturation: float) -> PreparedImage:
