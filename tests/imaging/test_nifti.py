@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resight.errors import ImageError
-from resight.imaging import VOI, describe, read
+from resight.imaging import VOI, describe, read, write_nifti
 
 _FULL = VOI(mode="fixed", center=127.5, width=255)
 _ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
@@ -38,6 +38,11 @@ def test_48_orientations(tmp_path, volume, order, signs):
     image = read(tmp_path / "a.nii", voi=_FULL)
     np.testing.assert_allclose(image.pixels[0], volume / 255, atol=1e-6)
     np.testing.assert_allclose(image.spacing_mm, (2.0, 0.75, 0.5))
+    axes = next(step.parameters["axes"] for step in image.history if step.name == "to LPS")
+    write_nifti(tmp_path / "out" / "b.nii.gz", image.pixels[0], image.affine, axes=axes)
+    written = nib.load(tmp_path / "out" / "b.nii.gz")
+    np.testing.assert_allclose(written.get_fdata(), np.asarray(turned.dataobj) / 255, atol=1e-6)
+    np.testing.assert_allclose(written.affine, turned.affine, atol=1e-6)
     assert image.affine is not None
     np.testing.assert_allclose(image.affine @ [0, 0, 0, 1], [-7, -8, 9, 1], atol=1e-5)
 
