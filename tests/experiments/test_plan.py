@@ -43,3 +43,31 @@ def test_measured_choices_carry_reasons() -> None:
     assert choices["split.group"].value == "patient_id"
     unknown = {f"{c.section}.{c.key}": c for c in _choices(replace(FOUND, patients=None), MACHINE, 15)}
     assert "NO PATIENT" in unknown["split.group"].reason
+
+
+VOLUMES = replace(FOUND, dims=3, short_side_px=30, spacing_mm=(8.0, 0.8, 0.8), extent_mm=(270.0, 250.0, 350.0))
+
+
+@pytest.mark.parametrize("pixels_per_s", [1e3, 1e6, 1e9])
+def test_the_grid_of_volumes_covers_what_they_show_and_is_no_finer_than_they_are(pixels_per_s: float) -> None:
+    chosen = {
+        f"{c.section}.{c.key}": c.value for c in _choices(VOLUMES, replace(MACHINE, pixels_per_s=pixels_per_s), 15)
+    }
+    size, spacing = chosen["recipe.size_px"], chosen["recipe.spacing_mm"]
+    for voxels, distance, extent, own in zip(
+        size, spacing, VOLUMES.extent_mm or (), VOLUMES.spacing_mm or (), strict=True
+    ):
+        assert 0.97 * extent <= voxels * distance <= max(extent + 8 * distance, 16 * distance)
+        assert distance >= own
+    assert ("model.backbone.stem_depth_stride" in chosen) == (spacing[0] >= 2 * spacing[1])
+    if pixels_per_s == 1e9:
+        assert spacing[0] == 8.0 > 2 * spacing[1] > 0
+
+
+def test_volumes_without_a_spacing_are_planned_in_voxels() -> None:
+    chosen = {
+        f"{c.section}.{c.key}": c.value
+        for c in _choices(replace(VOLUMES, spacing_mm=None, extent_mm=None), MACHINE, 15)
+    }
+    assert len(set(chosen["recipe.size_px"])) == 1
+    assert "recipe.spacing_mm" not in chosen

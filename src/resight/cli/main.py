@@ -22,6 +22,7 @@ _VERBS = {
     "worklist": "Simulate a reading room with and without sorting by the model's answer.",
     "predict": "Apply a bundle to images and write the predictions table.",
     "export": "Write a bundle's network for ONNX Runtime or OpenVINO and measure what that changed.",
+    "explain": "Write where in images the evidence for the labels lies.",
     "verify": "Recompute the checksums of a bundle or the figures of a run.",
     "monitor": "Compare incoming predictions with what a model was judged on.",
     "reproduce": "Run a cited study and put the published figures beside ours.",

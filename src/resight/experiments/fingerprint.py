@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from resight.errors import CohortError, ImageError
@@ -22,8 +25,13 @@ _LOOKED_AT = 150
 """Images decoded for a fingerprint: enough for stable medians, seconds at most."""
 _COLOUR_DIFFERENCE = 0.02
 """Mean difference of the colour channels above which a picture is really coloured, not grey stored as RGB."""
-_PROBE_PX = 64
-_PROBE_BATCH = 16
+_PROBE: dict[int, dict[str, Any]] = {
+    2: {"name": "resnet"},
+    3: {"name": "resnet", "stem": "strided", "width": 32},
+}
+"""The networks that plans are made of."""
+_PROBE_PX = {2: 64, 3: 48}
+_PROBE_BATCH = {2: 16, 3: 2}
 _PROBE_STEPS = 10
 """Timed steps; the fastest counts, as other programs can only slow a step down."""
 
@@ -46,6 +54,7 @@ class Fingerprint:
         unreadable: share of the images looked at that could not be read.
         modalities: modality codes seen.
         has_split: the table names its own train and test images.
+        extent_mm: what nine of ten volumes stay within along each axis; None for images and without spacings.
     """
 
     task: Task
@@ -61,6 +70,7 @@ class Fingerprint:
     unreadable: float
     modalities: tuple[str, ...]
     has_split: bool
+    extent_mm: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Machine:
         device: `cpu`, `cuda` or `mps`.
         precision: the faster number format, measured.
         cores: processor cores this process may use.
-        pixels_per_s: prepared pixels that a ResNet-18 can train on per second, measured at 64 x 64.
+        pixels_per_s: prepared pixels that a ResNet-18 can train on per second, measured at 64 x 64, or at 48 x 48 x 48.
     """
 
     device: str
@@ -113,7 +123,8 @@ def fingerprint(cohort: Cohort, seed: int = 0) -> Fingerprint:
         dims=dims,
         short_side_px=int(np.median([min(image.pixels.shape[1:]) for image in images])),
         aspect_spread=float(high / low),
-        spacing_mm=tuple(np.nanmedian([v.spacing_mm for v in volumes], axis=0).tolist()) if volumes else None,
+        spacing_mm=_of_axes([v.spacing_mm for v in volumes], 50),
+        extent_mm=_of_axes([np.multiply(v.spacing_mm, v.pixels.shape[1:]) for v in volumes], 90),
         coloured=float(np.mean([_is_coloured(image) for image in images])),
         unreadable=1 - len(images) / len(chosen),
         modalities=tuple(sorted({image.modality for image in images})),
@@ -121,13 +132,14 @@ def fingerprint(cohort: Cohort, seed: int = 0) -> Fingerprint:
     )
 
 
-def measure_machine(channels: int, device: Device = "auto") -> Machine:
-    """Time training steps of a ResNet-18 for about two seconds."""
+def measure_machine(channels: int, dims: int = 2, device: Device = "auto") -> Machine:
+    """Time training steps of a ResNet-18 for some seconds."""
     place = choose_device(device)
     torch.manual_seed(0)
-    model = build_classifier(ModelOptions(), labels=("x",), channels=channels, dims=2)
+    model = build_classifier(ModelOptions(backbone=_PROBE[dims]), labels=("x",), channels=channels, dims=dims)
     model = with_channels_last(model.to(place)).train()
-    images = torch.randint(0, 256, (_PROBE_BATCH, channels, _PROBE_PX, _PROBE_PX), dtype=torch.uint8, device=place)
+    shape = (_PROBE_BATCH[dims], channels, *[_PROBE_PX[dims]] * dims)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, device=place)
     precision = choose_precision(model, images, TrainingOptions(), place)
     every = torch.get_num_threads()
     torch.set_num_threads(choose_threads(model, images, precision, place))
@@ -145,6 +157,12 @@ def _step_seconds(model: nn.Module, images: torch.Tensor, precision: Precision, 
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begin
+
+
+def _of_axes(values: Sequence[ArrayLike], percent: float) -> tuple[float, ...] | None:
+    """A percentile along each axis over the volumes whose spacing is known; None where there is none."""
+    known = np.array([one for one in values if np.isfinite(np.asarray(one)).all()], dtype=float)
+    return tuple(np.percentile(known, percent, axis=0).tolist()) if len(known) else None
 
 
 def _rarest(targets: Targets, mask: Mask) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ _SIZES_PX = (32, 64, 96, 128, 160, 192, 224, 288, 320, 384, 448, 512)
 _VOLUME_SIZES_PX = (32, 48, 64, 96, 128)
 _SMALLEST_PX = {2: 96, 3: 48}
 """Below this findings are a pixel wide: a plan takes longer than asked for rather than going there."""
+_THICK = 2.0
+"""Distance of slices over spacing within them from which a stride along the depth would skip too much."""
 _FEWEST_EPOCHS, _MOST_EPOCHS = 15, 60
 _SAMPLES_SEEN = 20_000
 """Images shown to a small network until its validation AUROC stops rising; below this, longer is better."""
@@ -30,6 +33,16 @@ class Choice:
     section: str
     key: str
     value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The network's grid, its spacing (empty where images have none), how long to train on it, and why."""
+
+    size_px: list[int]
+    spacing_mm: list[float]
+    epochs: int
     reason: str
 
 
@@ -48,7 +61,7 @@ def plan_experiment(options: CohortOptions, minutes: float) -> tuple[str, Experi
     """
     cohort = load_cohort(options)
     found = fingerprint(cohort)
-    machine = measure_machine(channels=3 if found.coloured > 0.5 else 1)
+    machine = measure_machine(channels=3 if found.coloured > 0.5 else 1, dims=found.dims)
     choices = list(_choices(found, machine, minutes))
     text = _toml(options, cohort, found, machine, choices)
     data: dict[str, Any] = {"cohort": options.model_dump(exclude_none=True)}
@@ -61,9 +74,13 @@ def plan_experiment(options: CohortOptions, minutes: float) -> tuple[str, Experi
 
 
 def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[Choice]:
-    size, epochs, why_size = _size_and_epochs(found, machine, minutes)
+    grid = _volume_grid(found, machine, minutes)
+    if grid is None:
+        size, epochs, why_size = _size_and_epochs(found, machine, minutes)
+        grid = _Grid([size] * found.dims, [], epochs, why_size)
+    size, epochs = min(grid.size_px), grid.epochs
     yield from _split_choices(found)
-    yield Choice("recipe", "size_px", [size] * found.dims, why_size)
+    yield Choice("recipe", "size_px", grid.size_px, grid.reason)
     coloured = found.coloured > 0.5
     yield Choice(
         "recipe", "channels", 3 if coloured else 1, f"{found.coloured:.0%} of the images looked at are in colour"
@@ -71,16 +88,15 @@ def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[C
     wide = found.aspect_spread > 1.1
     reason = f"width over height varies by a factor of {found.aspect_spread:.2f}"
     yield Choice("recipe", "resize", "letterbox" if wide else "stretch", reason + ("; shapes are kept" if wide else ""))
-    if found.spacing_mm:
-        spacing = [round(s, 2) for s in found.spacing_mm]
-        yield Choice("recipe", "spacing_mm", spacing, "median spacing of the volumes looked at")
+    if grid.spacing_mm:
+        yield Choice("recipe", "spacing_mm", grid.spacing_mm, "the grid covers what nine of ten volumes show")
     yield from _augmentation_choices(coloured=coloured)
     depth = 18 if found.images < 20_000 else 34 if machine.device == "cpu" else 50
     yield Choice("model.backbone", "name", "resnet", "")
     yield Choice("model.backbone", "depth", depth, f"{found.images} images; deeper networks overfit small cohorts")
-    small = size <= 64
-    stem = "3x3 filters and no pooling, as images are small" if small else "7x7 filters with stride 2, as usual"
-    yield Choice("model.backbone", "stem", "cifar" if small and found.dims == 2 else "imagenet", stem)
+    yield from _stem_choices(found.dims, size)
+    if grid.spacing_mm and grid.spacing_mm[0] >= _THICK * min(grid.spacing_mm[1:]):
+        yield Choice("model.backbone", "stem_depth_stride", 1, "slices are thick: the stem leaves the depth as it is")
     batch = 32 if found.images >= 500 else 16
     batch = 8 if found.dims == 3 else batch
     yield Choice("model.backbone", "norm", "batch" if batch >= 16 else "group", f"batches hold {batch} images")
@@ -106,6 +122,44 @@ def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[C
         else "enough patients for one split"
     )
     yield Choice("", "folds", 0, folds_reason)
+
+
+def _stem_choices(dims: int, size: int) -> Iterator[Choice]:
+    if dims == 3:
+        yield Choice(
+            "model.backbone", "stem", "strided", "3x3x3 filters with stride 2: pooling would hide small findings"
+        )
+        yield Choice("model.backbone", "width", 32, "volumes have many voxels")
+    elif size <= 64:
+        yield Choice("model.backbone", "stem", "cifar", "3x3 filters and no pooling, as images are small")
+    else:
+        yield Choice("model.backbone", "stem", "imagenet", "7x7 filters with stride 2, as usual")
+
+
+def _volume_grid(found: Fingerprint, machine: Machine, minutes: float) -> _Grid | None:
+    """The finest grid over the volumes' extent at which enough epochs fit the time; no axis finer than its voxels.
+
+    Returns:
+        None for images, and for volumes of unknown spacing.
+    """
+    if found.spacing_mm is None or found.extent_mm is None:
+        return None
+    trained, budget = found.images * 0.7, minutes * 60 * machine.pixels_per_s
+    wanted = max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, round(_SAMPLES_SEEN / max(trained, 1))))
+    chosen: tuple[list[int], list[float]] | None = None
+    for sides in _VOLUME_SIZES_PX:
+        spacing = [max(max(found.extent_mm) / sides, own) for own in found.spacing_mm]
+        size = [max(16, 8 * math.ceil(e / s / 8 - 0.02)) for e, s in zip(found.extent_mm, spacing, strict=True)]
+        if sides > _SMALLEST_PX[3] and wanted * trained * math.prod(size) > budget:
+            break
+        chosen = size, [round(s, 2) for s in spacing]
+    assert chosen is not None  # the smallest grid is always taken
+    size, spacing = chosen
+    epochs = int(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, budget / (trained * math.prod(size)))))
+    extent = " x ".join(f"{e:.0f}" for e in found.extent_mm)
+    needed = epochs * trained * math.prod(size) / machine.pixels_per_s / 60
+    late = f"; about {needed:.0f} minutes" if needed > 1.5 * minutes else ""
+    return _Grid(size, spacing, epochs, f"volumes reach over {extent} mm{late}")
 
 
 def _size_and_epochs(found: Fingerprint, machine: Machine, minutes: float) -> tuple[int, int, str]:

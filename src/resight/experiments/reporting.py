@@ -138,8 +138,6 @@ def _examples(
     examples: list[Example] = []
     for done, (image_name, label) in enumerate(chosen):
         prepared_image = prepared.store[int(prepared.rows[row_of[image_name]])]
-        if prepared_image.ndim != 3:
-            return ()
         batch = torch.from_numpy(np.array(prepared_image)[None]).to(device)
         evidence = explainer.explain(model, batch)[0, cohort.labels.index(label)]
         examples.append(_example(judged, prepared_image, np.asarray(evidence), image_name, label))
@@ -154,6 +152,9 @@ def _example(
     row = table.loc[(table["image"] == name) & (table["label"] == label)].iloc[0]
     decision, target = bool(row["decision"]), bool(row["target"] > 0.5)
     point = next(p for p in judged.operating_points if p.name == row["operating_point"] and p.label == label)
+    if image.ndim == 4:  # of a volume, the slice with the strongest evidence
+        depth = int(evidence.max(axis=(1, 2)).argmax())
+        name, image, evidence = f"{name}, slice {depth + 1} of {image.shape[1]}", image[:, depth], evidence[depth]
     picture = image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
     return Example(
         image=np.ascontiguousarray(picture),

@@ -2,6 +2,7 @@
 
 from resight.explain.attention import attention_gates
 from resight.explain.base import EXPLAINERS, Explainer, ExplainerBuilder, Explanation, build_explainer
+from resight.explain.evidence_files import write_evidence, write_volume_map
 from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
 from resight.explain.image_grid import explain_image, onto_image_grid
 from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
@@ -38,4 +39,6 @@ __all__ = [
     "randomisation_cascade",
     "randomised",
     "road",
+    "write_evidence",
+    "write_volume_map",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from resight.explain.base import Explainer
 from resight.models import Classifier
 from resight.preprocess import Recipe
 from resight.types import Attribution, Image
+
+_VOXELS_AT_ONCE = 2**22
+"""The coordinates of more would take more memory than the maps: a CT of 500 slices has 130 million voxels."""
 
 
 def explain_image(
@@ -54,6 +58,19 @@ def onto_image_grid(
     Returns:
         Evidence on the image; 0 where the recipe had cropped the image away.
     """
+    together = max(1, _VOXELS_AT_ONCE // math.prod(space[1:]))
+    placed = np.empty((len(maps), *space), np.float32)
+    for start in range(0, space[0], together):
+        stop = min(start + together, space[0])
+        moved = grid.copy()
+        moved[0, -1] -= start
+        placed[:, start:stop] = _placed(maps, moved, (stop - start, *space[1:]))
+    return placed
+
+
+def _placed(
+    maps: Float[np.ndarray, "L *prepared"], grid: Float[np.ndarray, "R R"], space: tuple[int, ...]
+) -> Float[np.ndarray, "L *space"]:
     sides = np.asarray(maps.shape[1:], dtype=np.float64)
     axes = np.meshgrid(*map(np.arange, space), indexing="ij", copy=False)
     backwards = np.linalg.inv(grid)

@@ -11,7 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from nibabel.spatialimages import HeaderDataError
 
 from resight.errors import ImageError
@@ -22,6 +22,8 @@ from resight.types import Image, Step
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _RGB, _RGBA = 128, 2304
+_SKEW = 0.02
+"""Cosine between axes: one degree, far more than rounding leaves."""
 _MAX_HEADER_BYTES = 2**20
 """Most bytes before the voxels: header and extensions."""
 _GZIP_START_BYTES = 2**16
@@ -186,12 +188,25 @@ def _affine(header: Any, where: str) -> tuple[Affine, list[str]]:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if axes == 3 and np.isfinite(lengths).all() and not np.allclose(lengths, zooms, rtol=1e-2):
         notes.append("orientation matrix and pixdim disagree on the spacing; the matrix was believed")
+    if axes == 3 and np.isfinite(lengths).all() and lengths.min() > 0:
+        _check_angles(affine[:3, :3] / lengths, where)
     unit = int(header["xyzt_units"]) & 7
     factor = {1: 1000.0, 3: 0.001}.get(unit, 1.0)
     if factor != 1.0:
         notes.append(f"lengths were given in units of {factor:g} mm")
         affine[:3] *= factor
     return affine, notes
+
+
+def _check_angles(cosines: Float[np.ndarray, "3 3"], where: str) -> None:
+    skew = float(np.abs(cosines.T @ cosines - np.eye(3)).max())
+    if skew > _SKEW:
+        raise ImageError(
+            f"axes {math.degrees(math.acos(min(skew, 1.0))):.1f} degrees apart",
+            where=where,
+            expected="90",
+            fix="Resample the volume to a grid with right angles; an s-form of a registration may shear it.",
+        )
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:

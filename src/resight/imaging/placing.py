@@ -14,6 +14,8 @@ from resight.imaging.header import Placement
 
 _SAME_DIRECTION = 1e-3
 """Cosines are written with few digits; scanners never turn by less than a degree (1.7e-2)."""
+_SKEW = 0.02
+"""Cosine between rows and columns: one degree, far more than rounding leaves."""
 _EVEN = 0.05
 """Largest deviation of one step from the median step, as a share: rounding stays below, a lost slice makes 1.0."""
 
@@ -29,7 +31,8 @@ def sort_slices(placements: Sequence[Placement], where: str) -> tuple[list[int],
         The order as indices, and what was found (count, step, gantry tilt in degrees).
 
     Raises:
-        ImageError: orientations or pixel spacings are mixed, positions coincide, or there are gaps.
+        ImageError: orientations or pixel spacings are mixed, rows and columns are not at right angles, positions
+            coincide, or there are gaps.
     """
     first = placements[0]
     for other in placements[1:]:
@@ -39,6 +42,14 @@ def sort_slices(placements: Sequence[Placement], where: str) -> tuple[list[int],
             raise ImageError("slices of different pixel spacing", where=where, expected="one spacing", fix=_SPLIT)
     if min(first.spacing_mm) <= 0:
         raise ImageError(f"pixel spacing {min(first.spacing_mm):g} mm", where=where, expected="> 0")
+    skew = abs(float(np.dot(first.rows, first.columns)))
+    if skew > _SKEW:
+        raise ImageError(
+            f"rows and columns {math.degrees(math.acos(min(skew, 1.0))):.1f} degrees apart",
+            where=where,
+            expected="90",
+            fix="Correct ImageOrientationPatient.",
+        )
     normal = np.cross(first.rows, first.columns)
     positions = np.array([p.position for p in placements])
     heights = positions @ normal

@@ -177,7 +177,7 @@ class Augmentation(Options):
             changed = _as_grey(changed + np.float32(255 * params.noise) * noise)
         if params.erased is not None:
             top, left, height, width = params.erased
-            rows, columns = changed.shape[-2:]
+            rows, columns = (size_px or space)[-2:]
             part = slice(round(top * rows), round((top + height) * rows))
             changed[..., part, round(left * columns) : round((left + width) * columns)] = 128
         return changed

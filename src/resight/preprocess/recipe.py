@@ -116,8 +116,9 @@ class Recipe(Options):
     def _check_axes(self, image: Image) -> None:
         axes = image.pixels.ndim - 1
         if axes != len(self.size_px):
+            thin = "one slice" if len(self.size_px) == 3 else "a volume"
             raise ImageError(
-                f"the image has {axes} spatial axes ({'x'.join(map(str, image.pixels.shape[1:]))})",
+                f"{thin}: the image has {axes} spatial axes ({'x'.join(map(str, image.pixels.shape[1:]))})",
                 where=image.source_id,
                 expected=f"{len(self.size_px)}, as size_px = {list(self.size_px)} of the recipe",
             )

@@ -1,0 +1,147 @@
+"""Evidence as files: NIfTI that lies voxel on voxel over a volume's file, a picture in colour for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from resight.errors import ImageError, OutputError, SettingsError, nearest
+from resight.explain.base import Explainer
+from resight.explain.image_grid import explain_image
+from resight.explain.overlay import overlay
+from resight.imaging import list_images, read, write_nifti
+from resight.models import Bundle
+from resight.types import Attribution, Image, Progress, silent
+
+COLUMNS = ("image", "label", "file", "peak", "peak_at", "peak_mm", "error")
+
+
+def write_evidence(
+    bundle: Bundle,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    explainer: Explainer,
+    method: str,
+    labels: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Explain images and write one map for each image and label.
+
+    Args:
+        bundle: the model; the maps of an ensemble are averaged.
+        paths: files, DICOM series, or folders of them.
+        folder: for the files; is made.
+        explainer: how.
+        method: its name, for the files.
+        labels: whose evidence; all labels of the bundle when not given.
+        progress: told after every image.
+
+    Returns:
+        One row for each image and label: `file` below the folder, `peak` (largest evidence), `peak_at` (its pixel in
+        array order), `peak_mm` (its place in the patient, LPS, for volumes that have one), or `error`.
+
+    Raises:
+        SettingsError: the bundle has no such label.
+        ImageError: a folder holds no image, or none of the images can be explained.
+        OutputError: a file cannot be written.
+    """
+    known = bundle.manifest.labels
+    chosen = tuple(labels or known)
+    for label in chosen:
+        if label not in known:
+            raise SettingsError(f"no label {label!r}", where=bundle.manifest.name, fix=nearest(label, known))
+    sources = _sources(paths)
+    rows: list[dict[str, Any]] = []
+    for number, (name, path) in enumerate(sources):
+        try:
+            image = read(path, voi=bundle.manifest.recipe.voi)
+            found = _explained(bundle, explainer, method, image)
+        except ImageError as error:
+            rows.append({"image": name, "error": str(error)})
+        else:
+            stem = f"{number:04d}_{_stem(path)}"
+            rows += [_written(folder, stem, name, image, one) for one in found if one.label in chosen]
+        progress("explain", number + 1, len(sources), name)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    if table["error"].notna().all():
+        raise ImageError(f"none of {len(sources)} images can be explained, the first: {table['error'].iloc[0]}")
+    return table
+
+
+def write_volume_map(path: Path, attribution: Attribution, image: Image) -> None:
+    """Write a map so that it lies voxel on voxel over the file that the volume was read from.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        attribution: a map on the pixels of the image.
+        image: the volume.
+
+    Raises:
+        ImageError: the image has no place in space.
+        OutputError: the file cannot be written.
+    """
+    axes = [str(step.parameters["axes"]) for step in image.history if step.name == "to LPS"]
+    if image.affine is None or not axes:
+        raise ImageError("has no place in space", where=image.source_id, expected="a volume with an orientation")
+    write_nifti(path, attribution.map.astype(np.float32), image.affine, axes=axes[-1])
+
+
+def _explained(bundle: Bundle, explainer: Explainer, method: str, image: Image) -> list[Attribution]:
+    labels, recipe = bundle.manifest.labels, bundle.manifest.recipe
+    each = [explain_image(explainer, m, recipe, image, labels=labels, method=method) for m in bundle.members]
+    return [
+        Attribution(np.mean([maps[index].map for maps in each], axis=0), label, method)
+        for index, label in enumerate(labels)
+    ]
+
+
+def _written(folder: Path, stem: str, name: str, image: Image, found: Attribution) -> dict[str, Any]:
+    peak = np.unravel_index(int(found.map.argmax()), found.map.shape)
+    row: dict[str, Any] = {"image": name, "label": found.label, "peak": float(found.map[peak])}
+    row["peak_at"] = " ".join(str(int(i)) for i in peak)
+    volume = image.affine is not None
+    file = f"{stem}_{_safe(found.label)}_{found.method}" + (".nii.gz" if volume else ".png")
+    if image.affine is not None:
+        row["peak_mm"] = " ".join(f"{mm:.1f}" for mm in (image.affine @ [*peak, 1.0])[:3])
+        write_volume_map(folder / file, found, image)
+    else:
+        _write_picture(folder / file, image, found)
+    return row | {"file": file}
+
+
+def _write_picture(path: Path, image: Image, found: Attribution) -> None:
+    """The overlay; of a volume without a place in space, the slice with the strongest evidence."""
+    pixels, evidence = np.rint(image.as_float() * 255).astype(np.uint8), found.map
+    if evidence.ndim == 3:
+        depth = int(evidence.max(axis=(1, 2)).argmax())
+        pixels, evidence = pixels[:, depth], evidence[depth]
+    colours = np.ascontiguousarray(np.moveaxis(overlay(pixels, evidence), 0, -1)[..., ::-1])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", colours)[1].tobytes())
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
+
+
+def _sources(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    found: list[tuple[str, Path]] = []
+    for path in paths:
+        inside = list_images(path) if path.is_dir() else [path]
+        if not inside:
+            raise ImageError("no images below this folder", where=str(path))
+        found += [(one.relative_to(path).as_posix() if one != path else str(path), one) for one in inside]
+    return found
+
+
+def _stem(path: Path) -> str:
+    return _safe(path.name.removesuffix(".gz").removesuffix(".nii").rsplit(".", 1)[0])
+
+
+def _safe(text: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-" else "-" for letter in text)
