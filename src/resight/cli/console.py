@@ -30,8 +30,11 @@ from resight.settings import plain
 if TYPE_CHECKING:  # it brings pandas, which --help does not need
     from resight import types
 
-_MADE_BY_US = ("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs")
-"""Files that tell a folder of ours (run, demo, phantom, study) from one that holds somebody's images."""
+_MADE_BY_US = (
+    *("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs"),
+    "evidence.csv",
+)
+"""Files that tell a folder of ours (run, demo, phantom, study, evidence) from one that holds somebody's images."""
 talk = Console(stderr=True, highlight=False)
 
 
