@@ -164,3 +164,13 @@ def test_the_published_shortcuts_of_medicalnet_are_explained(tmp_path: Path) -> 
     with pytest.raises(SettingsError, match="give the option shortcut=pad"):
         load_weights(tiny(2, **padded | {"shortcut": "projection"}), tmp_path / "a")
     assert load_weights(tiny(2, **padded), tmp_path / "a").share == 1
+
+
+def test_a_filter_of_fewer_slices_is_put_in_the_middle(tmp_path: Path) -> None:
+    source, target = tiny(1, in_channels=1, dims=3), tiny(2, in_channels=1, dims=3)
+    state = source.state_dict()
+    state["conv1.weight"][:, :, :2] = state["conv1.weight"][:, :, 5:] = 0
+    save_file(state | {"conv1.weight": state["conv1.weight"][:, :, 2:5].contiguous()}, tmp_path / "weights")
+    assert load_weights(target, tmp_path / "weights").adapted == ("conv1.weight",)
+    volume = torch.rand(1, 1, 16, 32, 32)
+    assert torch.equal(source.eval()(volume), target.eval()(volume))

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from resight.backbones.base import Backbone
 from resight.errors import BundleError, OutputError, SettingsError
@@ -189,6 +190,8 @@ def _fit(tensor: Tensor, wanted: Tensor, *, any_channels: bool) -> Tensor | None
         tensor = tensor[:, :, None].repeat(1, 1, depth, 1, 1) / depth
     elif tensor.ndim == 5 and wanted.ndim == 4:
         tensor = tensor.sum(dim=2)
+    elif tensor.ndim == wanted.ndim == 5 and (missing := wanted.shape[2] - tensor.shape[2]) > 0 and missing % 2 == 0:
+        tensor = functional.pad(tensor, (0, 0, 0, 0, missing // 2, missing // 2))  # the same filter, written longer
     if any_channels and tensor.ndim == wanted.ndim and tensor.shape[1] != wanted.shape[1]:
         have, want = tensor.shape[1], wanted.shape[1]
         repeated = tensor[:, torch.arange(want) % have] * (have / want)
