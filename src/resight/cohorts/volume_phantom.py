@@ -19,7 +19,8 @@ from scipy import ndimage
 from resight.cohorts.volume_phantom_anatomy import Canvas, Kind, Lesion, Region, draw_head, draw_thorax
 from resight.cohorts.volume_phantom_series import write_series
 from resight.errors import OutputError
-from resight.imaging import Affine, write_nifti
+from resight.imaging import write_nifti
+from resight.imaging.geometry import Affine
 from resight.settings import Options
 from resight.types import Cohort
 

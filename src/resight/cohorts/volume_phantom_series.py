@@ -10,7 +10,7 @@ from jaxtyping import Int
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from resight.imaging import Affine
+from resight.imaging.geometry import Affine
 
 
 def write_series(

@@ -1,7 +1,6 @@
 """Bytes -> `Image`: DICOM, NIfTI and raster files, one grey policy, and sentinels for what does not fit a cohort."""
 
 from resight.imaging.display import VOI
-from resight.imaging.geometry import Affine
 from resight.imaging.nifti_writer import write_nifti
 from resight.imaging.reader import describe, list_images, read
 from resight.imaging.sandbox import Header, Sandbox
@@ -11,7 +10,6 @@ from resight.imaging.tone import TONES, tone
 __all__ = [
     "TONES",
     "VOI",
-    "Affine",
     "Flag",
     "Header",
     "Sandbox",
