@@ -15,6 +15,7 @@ from resight.serving import ServiceSettings
 from resight.serving import accounts as accounts_module
 from resight.serving.accounts import add_token, add_user
 from resight.serving.app import build_app
+from resight.serving.parts import Parts
 from resight.serving.people import SignedIn
 from resight.serving.service import Service
 
@@ -57,8 +58,14 @@ def tokens(service: Service) -> dict[str, str]:
 
 
 @pytest.fixture
-def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(build_app(service), base_url="http://testserver", follow_redirects=False) as client:
+def parts(service: Service) -> Iterator[Parts]:
+    with Parts(service) as parts:
+        yield parts
+
+
+@pytest.fixture
+def client(parts: Parts) -> Iterator[TestClient]:
+    with TestClient(build_app(parts), base_url="http://testserver", follow_redirects=False) as client:
         yield client
 
 

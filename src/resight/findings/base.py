@@ -70,6 +70,7 @@ class FoundImage:
         alerts: what the sentinels noticed.
         picture: the image in grey or colour as it was read; empty without pictures.
         maps: evidence by label on the picture's grid.
+        turned: the picture is not as the pixels are stored, so the maps do not lie on them.
     """
 
     sources: tuple[Dataset, ...]
@@ -77,6 +78,7 @@ class FoundImage:
     alerts: tuple[str, ...] = ()
     picture: UInt8[np.ndarray, "C H W"] | None = None
     maps: Mapping[str, Float[np.ndarray, "H W"]] = field(default_factory=dict[str, Float[np.ndarray, "H W"]])
+    turned: bool = False
 
 
 @dataclass(frozen=True)

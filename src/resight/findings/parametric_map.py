@@ -26,7 +26,7 @@ def parametric_maps(study: FoundStudy) -> list[Dataset]:
     pairs = [
         (image, finding)
         for image in study.images
-        if len(image.sources) == 1 and all(keyword in image.sources[0] for keyword in _NEEDED)
+        if len(image.sources) == 1 and not image.turned and all(keyword in image.sources[0] for keyword in _NEEDED)
         for finding in image.findings
         if finding.decision and finding.label in image.maps
     ]

@@ -56,7 +56,7 @@ def _state(study: FoundStudy, image: FoundImage, number: int) -> Dataset:
     objects = [
         pr.GraphicObject(graphic_type="POLYLINE", graphic_data=line, units="PIXEL")
         for finding in positive
-        if finding.label in image.maps
+        if finding.label in image.maps and not image.turned
         for line in outlines(image.maps[finding.label], height, width)
     ]
     lines = [f"{f.label} {f.probability:.2f}" for f in positive] or ["no finding at or above its threshold"]

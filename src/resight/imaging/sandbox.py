@@ -106,7 +106,7 @@ class Sandbox:
         return Header(**answer)
 
     def image(self, path: Path, voi: VOI, at_least_px: int | None = None) -> Image:
-        """Read an image file or the folder of a series, as `imaging.read`; its history stays behind.
+        """Read an image file or the folder of a series, as `imaging.read`; of its history only `turned` remains.
 
         Raises:
             ImageError: it cannot be read, is too large, or could not be read within the limits.

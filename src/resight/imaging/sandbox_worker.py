@@ -145,7 +145,7 @@ def _answer_image(answers: BinaryIO, found: Image) -> None:
         "spacing_mm": found.spacing_mm,
         "modality": found.modality,
         "affine": None if found.affine is None else found.affine.tolist(),
-        "attributes": dict(found.attributes),
+        "attributes": {**found.attributes, "turned": int(any(step.name == "upright" for step in found.history))},
     }
     _answer(answers, value, pixels.tobytes())
 

@@ -12,6 +12,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
 from resight.serving.accounts import Principal, needs_seen, principal_of_session, principal_of_token, seen
+from resight.serving.parts import Parts
 from resight.serving.service import Service
 from resight.serving.settings import Role
 
@@ -72,6 +73,12 @@ def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
     return check
 
 
+def parts_of(request: Request) -> Parts:
+    """The parts of the service a request came to."""
+    return request.app.state.parts
+
+
+TheParts = Annotated[Parts, Depends(parts_of)]
 TheService = Annotated[Service, Depends(service_of)]
 AnyCaller = Annotated[Principal, Depends(caller)]
 Reader = Annotated[Principal, Depends(allow("reader", "admin"))]

@@ -152,7 +152,7 @@ class Node:
         sender = _sender(event.assoc)
         try:
             spooled = self._intake.spool()
-            _copy(arrived, spooled)
+            shutil.move(arrived, spooled)
             request: Any = event.request
             promised = {
                 "SOPClassUID": str(request.AffectedSOPClassUID),
@@ -162,17 +162,11 @@ class Node:
         except (ResightError, OSError) as error:
             _log.warning("an object could not be kept: %s", type(error).__name__)
             return OUT_OF_RESOURCES
+        finally:
+            arrived.unlink(missing_ok=True)
         if outcome.state != "refused":
             return SUCCESS
         return MISMATCH if "announced" in outcome.reason or "same SOP" in outcome.reason else CANNOT_UNDERSTAND
-
-
-def _copy(arrived: Path, spooled: Path) -> None:
-    try:
-        shutil.copyfile(arrived, spooled)
-    except OSError:
-        spooled.unlink(missing_ok=True)
-        raise
 
 
 def _sender(association: Association) -> str:

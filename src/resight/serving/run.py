@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import ssl
+import tempfile
+from contextlib import ExitStack
 from typing import Any
 
 import uvicorn
 
 from resight.serving.app import build_app
+from resight.serving.courier import Courier
+from resight.serving.node import Node
+from resight.serving.parts import Parts
+from resight.serving.row import canonical
 from resight.serving.service import Service
 from resight.serving.settings import ServiceSettings
 from resight.serving.tls import server_context
+from resight.serving.watch import Watcher
+from resight.serving.worker import Worker, clear_incoming
+
+_log = logging.getLogger(__name__)
 
 
 def run(settings: ServiceSettings) -> int:
@@ -23,13 +35,31 @@ def run(settings: ServiceSettings) -> int:
         SettingsError: a certificate cannot be read.
         OutputError: folder, database or a port cannot be used.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     service = Service(settings)
-    service.audit("service started", actor="service")
-    try:
-        uvicorn.Server(server_options(settings, build_app(service))).run()
-    finally:
-        service.audit("service stopped", actor="service")
-        service.close()
+    clear_incoming(service)
+    tempfile.tempdir = str(service.folder / "incoming")  # objects are received on the disk where they are kept
+    with ExitStack() as stack:
+        parts = stack.enter_context(Parts(service))
+        digest = hashlib.sha256(canonical(settings.model_dump(mode="json")).encode()).hexdigest()
+        service.audit("service started", actor="service", settings=digest)
+        stack.callback(service.audit, "service stopped", actor="service")
+        server = uvicorn.Server(server_options(settings, build_app(parts)))
+        stack.enter_context(Worker(service, parts.intake, parts.models, parts.sandbox))
+        if settings.destinations:
+            stack.enter_context(Courier(service))
+        if settings.watch is not None:
+            stack.enter_context(Watcher(service, settings.watch, parts.intake))
+        if settings.dicom is not None:
+            node = stack.enter_context(Node(service, settings.dicom, parts.intake))
+            _log.info("DICOM: %s at %s:%d", settings.dicom.ae_title, settings.dicom.host, node.port)
+        scheme = "http" if settings.http.tls is None else "https"
+        _log.info("web: %s://%s:%d", scheme, settings.http.host, settings.http.port)
+        for name, problem in parts.models.problems.items():
+            _log.warning("the model %s is not in service: %s", name, problem)
+        server.run()
     return 0
 
 

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from resight.findings import Code, ObjectKind
 from resight.settings import Options, load_toml
 
-Kind = Literal["sr", "sc", "pm", "gsps"]
-"""Results as DICOM objects: structured report, secondary capture, parametric map, presentation state."""
 Role = Literal["reader", "admin", "service"]
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -90,8 +89,16 @@ class ModelEntry(Options):
         description="sentinels of the bundle on whose word an image is refused",
     )
     explainer: str | None = Field(default="gradcam", description="draws the overlay")
-    objects: tuple[Kind, ...] = Field(default=("sr", "sc"), description="what is written of a result")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    objects: tuple[ObjectKind, ...] = Field(default=("sr", "sc"), description="what is written of a result")
+    engine: Literal["auto", "torch", "onnx", "openvino"] = Field(
+        default="auto", description="what computes; auto: the fastest here that answers as the network does"
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        default="fp32", description="number format of the engine"
+    )
+    codes: dict[str, Code] = Field(
+        default={}, description="code of a label, where Resight's own table should not be used"
+    )
 
 
 class Destination(Options):

@@ -1,0 +1,99 @@
+"""A folder into which other programs put DICOM files: what has settled is taken in, what is refused is set aside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from resight.errors import OutputError
+from resight.serving.intake import Intake
+from resight.serving.service import Service
+from resight.serving.settings import WatchOptions
+
+_log = logging.getLogger(__name__)
+
+REFUSED: Final = "refused"
+"""Folder below the watched one where refused files are kept, each with a text file that says why."""
+
+
+class Watcher:
+    """One thread that looks into the folder; a context manager that ends it.
+
+    Args:
+        service: told when to stop.
+        options: the folder.
+        intake: takes the files.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, service: Service, options: WatchOptions, intake: Intake) -> None:
+        self._service, self._options, self._intake = service, options, intake
+        try:
+            (options.folder / REFUSED).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot be made ({error.strerror})", where=str(options.folder)) from error
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._service.stopping.wait(self._options.every_s):
+            try:
+                self.look()
+            except (OutputError, OSError) as error:
+                _log.error("the watcher waits: %s", type(error).__name__)
+
+    def look(self) -> int:
+        """Take all files that have settled; gives how many were kept.
+
+        A file is copied, kept, and only then removed: a crash in between takes it a second time, which is noticed.
+
+        Raises:
+            OutputError: there is no room, or the database is away.
+        """
+        kept = 0
+        for path in sorted(self._settled()):
+            spooled = self._intake.spool()
+            shutil.copyfile(path, spooled)
+            outcome = self._intake.accept(spooled, "watch folder")
+            if outcome.state == "refused":
+                aside = self._options.folder / REFUSED / f"{time.time_ns()}-{path.name}"[:200]
+                path.replace(aside)
+                aside.with_name(f"{aside.name}.txt").write_text(outcome.reason + "\n", encoding="utf-8")
+            else:
+                path.unlink()
+                kept += outcome.state == "kept"
+        return kept
+
+    def _settled(self) -> list[Path]:
+        """Regular files that have not changed for a while; links are not followed, hidden files not touched."""
+        moment = time.time()
+        found: list[Path] = []
+        for root, folders, names in os.walk(self._options.folder):
+            folders[:] = [name for name in folders if not name.startswith(".") and Path(root, name) != self._refused]
+            for name in names:
+                path = Path(root, name)
+                if name.startswith(".") or path.is_symlink() or not path.is_file():
+                    continue
+                # a time in the future is that of a clock that was wrong, and says nothing
+                age = moment - path.stat().st_mtime
+                if age >= self._options.settled_s or age < -self._options.settled_s:
+                    found.append(path)
+        return found
+
+    @property
+    def _refused(self) -> Path:
+        return self._options.folder / REFUSED
