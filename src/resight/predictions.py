@@ -28,6 +28,7 @@ COLUMNS = (
     "score",
     "probability",
     "decision",
+    "conformal",
     "operating_point",
     "target",
     "mask",

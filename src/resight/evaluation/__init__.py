@@ -12,6 +12,7 @@ from resight.evaluation.calibration import (
     slope_and_intercept,
 )
 from resight.evaluation.compare import Comparison, LabelComparison, compare
+from resight.evaluation.conformal import Conformal, ConformalMethod, ConformalOptions, fit_conformal
 from resight.evaluation.decisions import Confusion, confusion, decision_metrics
 from resight.evaluation.delong import auroc_with_interval, delong
 from resight.evaluation.discrimination import (
@@ -35,7 +36,10 @@ from resight.evaluation.proportions import clopper_pearson, proportion, wilson
 from resight.evaluation.recalibration import Calibration, CalibrationMethod, LabelCalibration, fit_calibration
 from resight.evaluation.resampling import Statistic, bootstrap, patient_index, with_percentiles
 from resight.evaluation.results import Baseline, Counts, Curves, Evaluation, LabelResult, OperatingResult
+from resight.evaluation.selective import RiskCoverage, confidence_of, risk_coverage
+from resight.evaluation.set_quality import SetQuality, judge_sets
 from resight.evaluation.significance import McNemar, holm, mcnemar
+from resight.evaluation.uncertainty import Uncertainty, judge_uncertainty
 
 __all__ = [
     "Baseline",
@@ -44,6 +48,9 @@ __all__ = [
     "Calibration",
     "CalibrationMethod",
     "Comparison",
+    "Conformal",
+    "ConformalMethod",
+    "ConformalOptions",
     "Confusion",
     "Counts",
     "Curve",
@@ -60,8 +67,11 @@ __all__ = [
     "OperatingPoint",
     "OperatingResult",
     "OperatingRule",
+    "RiskCoverage",
+    "SetQuality",
     "Statistic",
     "Trace",
+    "Uncertainty",
     "auprc",
     "auroc",
     "auroc_with_interval",
@@ -73,6 +83,7 @@ __all__ = [
     "class_metrics",
     "clopper_pearson",
     "compare",
+    "confidence_of",
     "confusion",
     "debiased_rms_error",
     "decide",
@@ -82,9 +93,12 @@ __all__ = [
     "ece",
     "evaluate",
     "fit_calibration",
+    "fit_conformal",
     "fit_points",
     "groups_of",
     "holm",
+    "judge_sets",
+    "judge_uncertainty",
     "leave",
     "log_loss",
     "mcnemar",
@@ -95,6 +109,7 @@ __all__ = [
     "proportion",
     "ranking",
     "reliability",
+    "risk_coverage",
     "roc_curve",
     "sensitivity_at_specificity",
     "sensitivity_changes",

@@ -12,6 +12,7 @@ from resight.evidence.content import (
     SplitSummary,
     SubgroupRow,
 )
+from resight.evidence.doubt import doubt_section
 from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.people import study_page, team_page, worklist_page
 from resight.evidence.report import render_report, write_report
@@ -29,6 +30,7 @@ __all__ = [
     "Section",
     "SplitSummary",
     "SubgroupRow",
+    "doubt_section",
     "render_page",
     "render_report",
     "study_page",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 from resight.evaluation import Evaluation, OperatingPoint
 from resight.types import MetricValue
+
+if TYPE_CHECKING:  # a section holds charts, which know this file
+    from resight.evidence.page import Section
 
 Outcome = Literal["true positive", "true negative", "false positive", "false negative", "correct", "wrong"]
 
@@ -161,6 +164,7 @@ class ReportContent:
         alerts: what sentinels noticed.
         subgroups: results by group.
         budgets: the network without a budget, then with less work; empty for networks that cannot skip any.
+        sections: others, shown before the limits.
         limits: sentences added to those the report derives from the numbers.
         sources: number of hospitals or data sets the images come from; None when not known.
         provenance: versions, seed, hardware, code and data fingerprint; may be nested.
@@ -185,6 +189,7 @@ class ReportContent:
     alerts: tuple[Alert, ...] = ()
     subgroups: tuple[SubgroupRow, ...] = ()
     budgets: tuple[BudgetLine, ...] = ()
+    sections: tuple[Section, ...] = ()
     limits: tuple[str, ...] = ()
     sources: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])

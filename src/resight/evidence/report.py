@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def render_report(content: ReportContent) -> str:
             script=Markup(script),  # noqa: S704
             script_hash=_script_hash(script),
             shown={name for name, there in shown.items() if there},
-            sections=[(name, title) for name, title in _SECTIONS if shown.get(name, True)],
+            sections=_contents(content, shown),
             single=len(evaluation.labels) == 1,
             plural="" if len(evaluation.labels) == 1 else "s",
             summary=summary.summary(content),
@@ -123,6 +123,17 @@ _SECTIONS = (
     ("reading", "How to read the numbers"),
     ("provenance", "Provenance"),
 )
+
+
+def _contents(content: ReportContent, shown: Mapping[str, bool]) -> list[tuple[str, str]]:
+    """Anchor and title of every section; those of others stand before the limits."""
+    contents: list[tuple[str, str]] = []
+    for name, title in _SECTIONS:
+        if name == "limits":
+            contents += [(f"section-{number}", section.title) for number, section in enumerate(content.sections, 1)]
+        if shown.get(name, True):
+            contents.append((name, title))
+    return contents
 
 
 def _cases(examples: Sequence[Example]) -> list[Case]:

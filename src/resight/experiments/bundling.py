@@ -79,6 +79,7 @@ def make_manifest(
         recipe=settings.recipe,
         model=settings.model,
         calibration=judged.calibration,
+        conformal=judged.conformal,
         operating_points=judged.operating_points,
         budgets=budgets,
         sentinels=sentinels.to_dict(),

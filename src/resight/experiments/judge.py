@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from resight.evaluation import (
     Calibration,
+    Conformal,
     Evaluation,
     OperatingPoint,
+    Uncertainty,
     choose_operating_points,
     decide,
     evaluate,
     fit_calibration,
+    fit_conformal,
+    judge_uncertainty,
 )
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
@@ -33,6 +38,8 @@ class Judged:
         predictions: all rows; those only trained on have no scores.
         evaluation: of the test rows; of the validation rows, and then optimistic, where no test row has a label.
         evaluated_on: `test` or `validation`.
+        conformal: thresholds of sets, chosen on the validation images.
+        uncertainty: how sets and confidence did on the rows evaluated.
         notes: what the validation images could not decide, one sentence each.
     """
 
@@ -41,6 +48,8 @@ class Judged:
     predictions: Predictions
     evaluation: Evaluation
     evaluated_on: str
+    conformal: Conformal
+    uncertainty: Uncertainty
     notes: tuple[str, ...] = ()
 
 
@@ -67,13 +76,32 @@ def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) 
     points = choose_operating_points(
         probabilities[validation], targets[validation], mask[validation], cohort.labels, settings.operating_points
     )
-    predictions = _table(cohort, ensemble, probabilities, points)
+    conformal = fit_conformal(
+        probabilities[validation],
+        targets[validation],
+        mask[validation],
+        cohort.task,
+        settings.conformal,
+        patients=_patients(cohort.rows(validation)),
+    )
+    predictions = _table(cohort, ensemble, probabilities, points, conformal)
     evaluated_on = "test" if mask[prepared.in_split("test")].any() else "validation"
     options = settings.evaluation.model_copy(update={"split": evaluated_on})
     evaluation = evaluate(predictions, options, operating_points=points)
     return Judged(
-        calibration, points, predictions, evaluation, evaluated_on, _notes(cohort.labels, calibration, points)
+        calibration,
+        points,
+        predictions,
+        evaluation,
+        evaluated_on,
+        conformal,
+        judge_uncertainty(predictions.part(split=evaluated_on), conformal, options),
+        _notes(cohort.labels, calibration, points),
     )
+
+
+def _patients(cohort: Cohort) -> np.ndarray[Any, Any] | None:
+    return cohort.table["patient_id"].to_numpy(dtype=object) if "patient_id" in cohort.table.columns else None
 
 
 def _notes(labels: tuple[str, ...], calibration: Calibration, points: tuple[OperatingPoint, ...]) -> tuple[str, ...]:
@@ -85,7 +113,11 @@ def _notes(labels: tuple[str, ...], calibration: Calibration, points: tuple[Oper
 
 
 def _table(
-    cohort: Cohort, ensemble: Ensemble, probabilities: Scores, points: tuple[OperatingPoint, ...]
+    cohort: Cohort,
+    ensemble: Ensemble,
+    probabilities: Scores,
+    points: tuple[OperatingPoint, ...],
+    conformal: Conformal,
 ) -> Predictions:
     columns = [c for c in ("image", "patient_id", "split", *cohort.attributes) if c in cohort.table.columns]
     images = cohort.table[columns].copy()
@@ -101,6 +133,7 @@ def _table(
         score=scores_of(ensemble.logits, cohort.task),
         probability=probabilities,
         decision=decide(probabilities, cohort.labels, points, name),
+        conformal=conformal.words(probabilities),
         target=cohort.targets(),
         mask=cohort.mask(),
     )

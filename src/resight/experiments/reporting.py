@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from resight.evidence import Alert, Example, Exclusion, LabelCount, LeakCheck, ReportContent, SplitSummary
+from resight.evidence import (
+    Alert,
+    Example,
+    Exclusion,
+    LabelCount,
+    LeakCheck,
+    ReportContent,
+    SplitSummary,
+    doubt_section,
+)
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
@@ -53,12 +62,18 @@ def report_content(
         examples=_examples(settings, prepared, ensemble, judged, progress),
         explained_by=_EXPLAINER,
         limits=judged.notes,
+        sections=(doubt_section(judged.uncertainty, _set_notes(judged)),),
         verdict=_trust_in_maps(prepared, ensemble, judged),
         alerts=_alerts(prepared, judged, sentinels),
         provenance=record,
         settings_toml=dump_toml(settings),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _set_notes(judged: Judged) -> tuple[str, ...]:
+    pairs = zip(judged.predictions.labels, judged.conformal.labels, strict=True)
+    return tuple(f"{label}: {limits.note}; its sets leave nothing out." for label, limits in pairs if limits.note)
 
 
 def split_summary(part: Cohort, name: str) -> SplitSummary:

@@ -66,7 +66,7 @@ def train_experiment(
     judged = judge(settings, prepared, ensemble)
     progress("evaluate", 1, 1, "")
     judged.predictions.write(folder / "predictions.csv")
-    write_json(folder / "metrics.json", judged.evaluation.to_dict() | {"evaluated_on": judged.evaluated_on})
+    write_json(folder / "metrics.json", figures(judged))
     spent = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - began_cpu, 1)}
     record = make_record(prepared, ensemble, judged, spent)
     write_json(folder / "record.json", record)
@@ -86,6 +86,12 @@ def train_experiment(
     if not (settings.store.keep or settings.store.folder):
         shutil.rmtree(folder / "store")
     return Run(folder, judged, prepared)
+
+
+def figures(judged: Judged) -> dict[str, Any]:
+    """Everything measured, as `metrics.json` holds it."""
+    also = {"evaluated_on": judged.evaluated_on, "uncertainty": judged.uncertainty.to_dict()}
+    return judged.evaluation.to_dict() | also
 
 
 def make_record(prepared: Prepared, ensemble: Ensemble, judged: Judged, seconds: dict[str, float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from resight.cohorts import CohortOptions, SplitOptions
-from resight.evaluation import CalibrationMethod, EvaluationOptions, OperatingRule
+from resight.evaluation import CalibrationMethod, ConformalOptions, EvaluationOptions, OperatingRule
 from resight.models import ModelOptions
 from resight.preprocess import Augmentation, Recipe
 from resight.settings import Options
@@ -77,6 +77,7 @@ class ExperimentSettings(Options):
     model: ModelOptions = Field(default_factory=ModelOptions)
     training: TrainingOptions = Field(default_factory=TrainingOptions)
     calibration: CalibrationOptions = Field(default_factory=CalibrationOptions)
+    conformal: ConformalOptions = Field(default_factory=ConformalOptions)
     operating_points: tuple[OperatingRule, ...] = _RULES
     evaluation: EvaluationOptions = Field(default_factory=EvaluationOptions)
     store: StoreOptions = Field(default_factory=StoreOptions)

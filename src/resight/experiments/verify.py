@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resight.errors import ResightError
-from resight.evaluation import evaluate
+from resight.evaluation import evaluate, judge_uncertainty
 from resight.experiments.settings import ExperimentSettings
 from resight.models.bundle import load_bundle
 from resight.predictions import Predictions
@@ -32,8 +32,13 @@ def verify_run(folder: Path) -> list[str]:
         manifest = load_bundle(folder / "bundle").manifest
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         predictions = Predictions.read(folder / "predictions.csv", manifest.task)
-        options = settings.evaluation.model_copy(update={"split": stored.pop("evaluated_on")})
+        split = stored.pop("evaluated_on")
+        options = settings.evaluation.model_copy(update={"split": split})
         again = evaluate(predictions, options, operating_points=manifest.operating_points).to_dict()
+        if "uncertainty" in stored:  # runs from before there were sets have none
+            again["uncertainty"] = judge_uncertainty(
+                predictions.part(split=split), manifest.conformal, options
+            ).to_dict()
     except (ResightError, OSError, ValueError, KeyError) as error:
         return [str(error)]
     return [f"metrics.json: {where}" for where in _differences(stored, json.loads(json.dumps(again)), "")]

@@ -24,6 +24,7 @@ def render_card(manifest: Manifest) -> str:
         f"Output: {manifest.task}, {len(manifest.labels)} label(s): {', '.join(manifest.labels)}",
         f"Network: {network}{together}",
         "Probabilities: " + _calibration(manifest),
+        "Sets of answers: " + _sets(manifest),
     )
     sections = (
         (
@@ -45,6 +46,13 @@ def _calibration(manifest: Manifest) -> str:
     if manifest.calibration is None:
         return "not calibrated; scores are no probabilities"
     return "calibrated by " + ", ".join(sorted({label.method for label in manifest.calibration.labels}))
+
+
+def _sets(manifest: Manifest) -> str:
+    if manifest.conformal is None:
+        return "none"
+    kind = manifest.conformal.method.replace("_", " ")
+    return f"conformal, {kind}, made to hold the truth for {manifest.conformal.coverage:.0%} of new patients"
 
 
 def _operating_points(manifest: Manifest) -> str:

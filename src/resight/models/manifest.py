@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field, model_validator
 
-from resight.evaluation import Budgets, Calibration, OperatingPoint
+from resight.evaluation import Budgets, Calibration, Conformal, OperatingPoint
 from resight.models.classifier import ModelOptions
 from resight.models.ensemble import Combination
 from resight.preprocess import Recipe
@@ -32,6 +32,7 @@ class Manifest(Options):
     members: int = Field(default=1, ge=1, le=100, description="networks that answer together")
     combination: Combination = Field(default="mean_logits", description="how the members' answers become one")
     calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
+    conformal: Conformal | None = Field(default=None, description="from probabilities to sets of answers")
     operating_points: tuple[OperatingPoint, ...] = ()
     budgets: Budgets | None = Field(default=None, description="ways to run the network for less work")
     sentinels: dict[str, Any] | None = Field(default=None, description="`Sentinels.to_dict()`: what images looked like")
@@ -59,6 +60,8 @@ class Manifest(Options):
             raise ValueError(f"a calibration of {len(self.labels)} labels, not of {len(self.calibration.labels)}")
         if self.budgets and (self.members > 1 or self.budgets.exits != self.model.exits.after):
             raise ValueError("budgets of one network with the exits that it has")
+        if self.conformal and len(self.conformal.labels) != len(self.labels):
+            raise ValueError(f"sets of {len(self.labels)} labels, not of {len(self.conformal.labels)}")
         return self
 
     @property

@@ -290,6 +290,8 @@ class Predictor:
         for name, values in zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True):
             images[name] = values
         columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
+        if manifest.conformal is not None and probabilities is not None:
+            columns["conformal"] = manifest.conformal.words(probabilities)
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 
 

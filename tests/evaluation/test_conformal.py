@@ -1,0 +1,130 @@
+"""Coverage is what was promised, over many calibration sets: planted worlds whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from resight.errors import SettingsError
+from resight.evaluation import Conformal, ConformalOptions, fit_conformal, judge_sets
+
+REPEATS = 200
+
+
+def binary(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Miscalibrated on purpose: coverage must not rest on calibration."""
+    y = (rng.random((count, 1)) < 0.3).astype(float)
+    return expit(3 * (rng.normal(0, 1, (count, 1)) + 1.5 * y) - 1), y
+
+
+def classes(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    y = rng.choice(3, count, p=[0.6, 0.3, 0.1])
+    return softmax(rng.normal(0, 1, (count, 3)) + 1.2 * np.eye(3)[y], axis=1), np.eye(3)[y]
+
+
+def held(conformal: Conformal, p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    members = conformal.members(p)
+    if conformal.task == "multiclass":
+        return members[np.arange(len(y)), y.argmax(axis=1), 0]
+    return members[np.arange(len(y)), 0, y[:, 0].astype(int)]
+
+
+@pytest.mark.parametrize("method", ["marginal", "class_conditional"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_coverage_is_within_a_point_of_the_promise(method: str, task: str) -> None:
+    draw = binary if task == "binary" else classes
+    options = ConformalOptions(method=method, coverage=0.9)
+    overall, by_class = [], []
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng((5, repeat))
+        p, y = draw(rng, 600)
+        conformal = fit_conformal(p, y, np.ones_like(y, dtype=bool), task, options)
+        p, y = draw(rng, 2000)
+        right = held(conformal, p, y)
+        overall.append(right.mean())
+        kind = y.argmax(axis=1) if task == "multiclass" else y[:, 0]
+        by_class.append([right[kind == k].mean() for k in np.unique(kind)])
+    if method == "marginal":
+        assert np.mean(overall) == pytest.approx(0.9, abs=0.01)
+    else:
+        worst = np.mean(by_class, axis=0)
+        assert (worst > 0.89).all()
+        assert (worst < 0.925).all()  # few cases of a class make the promise cautious, never bold
+
+
+def test_the_share_of_missed_findings_is_bounded() -> None:
+    found = []
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng((6, repeat))
+        y = (rng.random((1200, 4)) < 0.3).astype(float)
+        p = expit(rng.normal(0, 1, y.shape) + 2 * y - 1)
+        options = ConformalOptions(method="risk_control", coverage=0.9)
+        conformal = fit_conformal(p[:200], y[:200], np.ones((200, 4), dtype=bool), "multilabel", options)
+        quality = judge_sets(conformal, p[200:], y[200:], np.ones((1000, 4), dtype=bool), tuple("abcd"))
+        found.append(quality.recall.value)
+    assert np.mean(found) == pytest.approx(0.9, abs=0.01)
+
+
+def test_images_of_one_patient_do_not_count_as_many() -> None:
+    """A patient with 50 equal images would drown 20 others: by patient the promise holds for a new patient."""
+    covered = []
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng((7, repeat))
+        p, y = binary(rng, 101)
+        repeats = np.concatenate([[50], np.ones(99, dtype=int)])
+        patients = np.repeat(np.arange(100), repeats)
+        many = np.repeat(np.arange(100), repeats)
+        conformal = fit_conformal(
+            p[many],
+            y[many],
+            np.ones((len(many), 1), dtype=bool),
+            "binary",
+            ConformalOptions(method="marginal", coverage=0.8),
+            patients=patients,
+        )
+        fresh_p, fresh_y = binary(rng, 500)
+        covered.append(held(conformal, fresh_p, fresh_y).mean())
+    assert np.mean(covered) == pytest.approx(0.8, abs=0.012)
+
+
+def test_too_few_cases_leave_nothing_out_and_say_so() -> None:
+    p, y = np.full((5, 1), 0.5), np.array([[0.0], [1.0], [0.0], [1.0], [0.0]])
+    conformal = fit_conformal(p, y, np.ones((5, 1), dtype=bool), "binary", ConformalOptions(coverage=0.9))
+    assert conformal.members(p).all()
+    assert list(conformal.words(p)[:, 0]) == ["either"] * 5
+    assert "9 are needed" in conformal.labels[0].note
+
+
+def test_words_say_what_the_set_holds() -> None:
+    label = {"present": 0.4, "absent": 0.3}
+    conformal = Conformal(task="binary", method="marginal", coverage=0.9, labels=[label])
+    assert list(conformal.words(np.array([[0.1], [0.5], [0.9]]))[:, 0]) == ["absent", "either", "present"]
+    narrow = Conformal(task="binary", method="marginal", coverage=0.1, labels=[{"present": 0.9, "absent": 0.9}])
+    assert list(narrow.words(np.array([[0.5], [np.nan]]))[:, 0]) == ["neither", None]
+
+
+def test_risk_control_needs_several_labels() -> None:
+    one = np.ones((20, 1))
+    with pytest.raises(SettingsError, match="risk control for a binary task"):
+        fit_conformal(one / 2, one, one > 0, "binary", ConformalOptions(method="risk_control"))
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(SettingsError, match="the same"):
+        fit_conformal(np.ones((3, 1)), np.ones((3, 2)), np.ones((3, 2), dtype=bool), "binary", ConformalOptions())
+    conformal = Conformal(task="binary", method="marginal", coverage=0.9, labels=[{}])
+    with pytest.raises(SettingsError, match=r"expected \(N, 1\)"):
+        conformal.members(np.ones((3, 2)))
+
+
+def test_groups_show_their_coverage_or_that_they_are_too_small(rng: np.random.Generator) -> None:
+    p, y = binary(rng, 400)
+    everything = np.ones_like(y, dtype=bool)
+    conformal = fit_conformal(p, y, everything, "binary", ConformalOptions(method="marginal"))
+    sex = np.array(["F"] * 392 + ["M"] * 8)
+    quality = judge_sets(conformal, p, y, everything, ("x",), groups={"sex": sex})
+    assert quality.by_group["sex F"].low < 0.9 < quality.by_group["sex F"].high
+    assert "8 images; 10 are needed" in quality.by_group["sex M"].undefined_because
+    assert 1 <= quality.size["x"] <= 2
+    assert set(quality.by_class) == {"x, present", "x, absent"}
