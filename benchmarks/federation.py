@@ -1,10 +1,10 @@
 """Strategies beside pooled training and each site alone, on simulated hospitals with planted differences.
 
-    python benchmarks/federation.py SCENARIO SEED [--data ../shared/data/cxr_pneumonia_kermany]
+    python benchmarks/federation.py [--seeds 3] [--minutes 8] [--data ../shared/data/cxr_pneumonia_kermany]
 
 Scenarios: `scanners` (grey values of sites moved apart), `labels` (Dirichlet label skew, alpha 0.5). Every method is a
-run of its own that goes on where it was interrupted; one that is finished is not run again. Writes
-results/federation/SCENARIO-SEED.json; `python benchmarks/federation.py table` makes table.md of all of them.
+run of its own that goes on where it was interrupted; one that is finished is not run again, so that a study longer than
+the minutes given is made by running this again. Writes results/federation/SCENARIO-SEED.json and table.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METHODS = ("alone", *STRATEGIES, "pooled")
 LABEL = "PNEUMONIA"
 
 
-def run(scenario: str, seed: int, data: Path, work: Path) -> None:
+def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
     target = RESULTS / f"{scenario}-{seed}.json"
     done: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     overrides = [f"cohort.path={data}", f"training.seed={seed}", f"split.seed={seed}", *SCENARIOS[scenario]]
@@ -46,7 +46,7 @@ def run(scenario: str, seed: int, data: Path, work: Path) -> None:
     sites = make_sites(settings, prepared)
     plain = plain_settings(settings)
     for method in METHODS:
-        if method in done:
+        if method in done or time.monotonic() > until:
             continue
         began = time.process_time()
         folder = work / f"{scenario}-{seed}" / method
@@ -125,12 +125,13 @@ def _interval(values: list[float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=[*SCENARIOS, "table"])
-    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cxr_pneumonia_kermany"))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resight-federation")
     given = parser.parse_args()
-    if given.scenario == "table":
-        table()
-    else:
-        run(given.scenario, given.seed, given.data.resolve(), given.work)
+    end = time.monotonic() + 60 * given.minutes
+    for number in range(given.seeds):
+        for name in SCENARIOS:
+            run(name, number, given.data.resolve(), given.work, end)
+    table()

@@ -65,3 +65,111 @@ def _rows(title: str, audit: Audit) -> list[tuple[Any, ...]]:
         auroc = one.evaluation.labels[0].metrics["auroc"]
         rows.append((title, one.label, auroc, worst.get("site", "-"), f"{value:.3f}" if value is not None else "-"))
     return rows
+
+
+def provision(
+    *sites: str,
+    out: Path,
+    server: str,
+    days: float = 365.0,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Make certificates, keys and start-up kits for a federation.
+
+    Args:
+        sites: names of the sites.
+        out: folder of the kits.
+        server: host:port where sites reach the server.
+        days: how long certificates hold.
+        force: replace what is in `out`.
+    """
+    from resight.federated.provision import provision as make
+
+    fresh(out, force=force)
+    make(out, sites, server, days=days)
+    say(f"server: {out / 'server'}")
+    for name in sites:
+        say(f"site: {out / 'sites' / name}")
+    say(f"keep {out / 'ca'} offline: whoever has it can let sites in")
+    return 0
+
+
+def server(
+    settings: Path,
+    *,
+    kit: Path,
+    out: Path,
+    bind: str = "",
+    set_: Overrides = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Run the server of a federation: no images, only what sites send.
+
+    Args:
+        settings: experiment file, the same at every site.
+        kit: start-up kit of the server.
+        out: folder of the result.
+        bind: host:port to listen on, where it is not the kit's.
+        set_: overrides; sites must be given the same.
+        resume: go on after the last finished round.
+        force: replace what is in `out`.
+    """
+    from resight.experiments import load_experiment
+    from resight.federated import FederatedSettings
+    from resight.federated.provision import read_kit
+    from resight.federated.server import serve
+
+    chosen = load_experiment(settings, set_ or [], FederatedSettings)
+    opened = read_kit(kit, "server")
+    if not resume:
+        fresh(out, force=force)
+    with progress_bars() as progress:
+        audit = serve(
+            chosen,
+            opened,
+            out,
+            bind=bind,
+            resume=resume,
+            progress=progress,
+            ready=lambda address: say(f"listening on {address} for {', '.join(opened.roster)}"),
+        )
+    result_table(("training", "label", "pooled AUROC", "worst site", "its AUROC"), _rows("federated", audit))
+    say(f"figures: {out / 'federation.json'}")
+    return 0
+
+
+def client(
+    settings: Path,
+    *,
+    kit: Path,
+    out: Path,
+    server: str = "",
+    wait_s: float = 600.0,
+    set_: Overrides = None,
+) -> int:
+    """Take part in a federation as a site; run it again after any interruption.
+
+    Args:
+        settings: experiment file, the same as the server's.
+        kit: start-up kit of this site.
+        out: folder of the site: prepared images, memory, ledger, own predictions. Nothing of it is sent.
+        server: host:port of the server, where it is not the kit's.
+        wait_s: how long to try when the server cannot be reached.
+        set_: overrides, above all `cohort.path=...` for where this site's images lie.
+    """
+    from resight.experiments import load_experiment
+    from resight.experiments.prepare import prepare
+    from resight.federated import FederatedSettings, Site, SiteData
+    from resight.federated.client import take_part
+    from resight.federated.provision import read_kit
+
+    chosen = load_experiment(settings, set_ or [], FederatedSettings)
+    opened = read_kit(kit, "site")
+    with progress_bars() as progress:
+        prepared = prepare(chosen, chosen.store.folder or out / "store", progress)
+    name = opened.options.name
+    site = Site(name, chosen, SiteData.of(prepared), out, identity=opened.identity(), roster=opened.roster)
+    take_part(site, opened, address=server, wait_s=wait_s, say=say)
+    say(f"what left this site: {site.ledger.path}")
+    return 0

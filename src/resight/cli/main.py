@@ -52,6 +52,9 @@ _TOKENS_VERBS = {"add": "Create a token for a program.", "revoke": "Make a token
 _AUDIT_LOG_VERBS = {"verify": "Find entries and rows that were changed, removed or put elsewhere."}
 _FEDERATE_VERBS = {
     "simulate": "Several sites in one process, beside pooled training and each site alone.",
+    "provision": "Make certificates, keys and start-up kits for a federation.",
+    "server": "Run the server of a federation: no images, only what sites send.",
+    "client": "Take part in a federation as a site; run it again after any interruption.",
 }
 _GROUPS = {
     "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),
