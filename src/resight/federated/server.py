@@ -48,7 +48,7 @@ def serve(
     bind: str = "",
     resume: bool = False,
     progress: Progress = silent,
-    ready: Callable[[str], None] = str,
+    ready: Callable[[str], object] = str,
 ) -> Audit:
     """Wait for the sites, train, audit, and write what came of it.
 
