@@ -26,8 +26,8 @@ from resight.federated.simulate import plain_settings, run_sites
 from resight.federated.sites import make_sites, together
 from resight.types import silent
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "federation"
+EXPERIMENT = Path(__file__).parent / "experiments" / "federated_cxr.toml"
+RESULTS = Path(__file__).parent / "results" / "federation"
 SCENARIOS = {
     "scanners": ["simulation.scanner_shift=1.0"],
     "labels": ["simulation.label_skew=0.5"],
@@ -41,7 +41,7 @@ def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
     target = RESULTS / f"{scenario}-{seed}.json"
     done: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     overrides = [f"cohort.path={data}", f"training.seed={seed}", f"split.seed={seed}", *SCENARIOS[scenario]]
-    settings = load_experiment(HERE / "experiments" / "federated_cxr.toml", overrides, FederatedSettings)
+    settings = load_experiment(EXPERIMENT, overrides, FederatedSettings)
     prepared = prepare(settings, work / f"store-{seed}", silent)
     sites = make_sites(settings, prepared)
     plain = plain_settings(settings)
@@ -93,9 +93,9 @@ def table() -> None:
         "# Federated training on simulated hospitals",
         "",
         "Test AUROC of pneumonia by `benchmarks/federation.py`, mean over seeds with the 95 % t-interval over seeds;",
-        "each seed also draws another split and other sites. *All* are the test images of all sites together (for sites",
-        "alone: mean over the sites' networks); *own* is the mean over sites of each on its own test images, and *worst*",
-        "the lowest of those, over sites whose test images hold both classes.",
+        "each seed also draws another split and other sites. *All* are the test images of all sites together (for",
+        "sites alone: mean over the sites' networks); *own* is the mean over sites of each on its own test images, and",
+        "*worst* the lowest of those, over sites whose test images hold both classes.",
     ]
     for scenario in SCENARIOS:
         runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{scenario}-*.json"))]
