@@ -167,7 +167,9 @@ def _cells(run: dict[str, object], got: dict[str, object] | None) -> str:
     if got is None:
         return f"none below {min(run['points']):.2f} | {run['auroc']:.4f} | | | |"
     change = got["change"]
-    gap = f"{change['value']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+    gap = "not estimable" if change["value"] is None else f"{change['value']:+.4f}"
+    if change["low"] is not None:
+        gap += f" ({change['low']:+.4f} to {change['high']:+.4f})"
     gain = run["study"]["whole_seconds"] / got["seconds"]
     falls = [g for g in got["groups"] if g["high"] is not None and g["high"] < 0]
     counted = f"{len(falls)} of {len(got['groups'])}"

@@ -33,9 +33,11 @@ def test_the_run_says_what_less_work_costs_and_whom(adaptive_run: Path) -> None:
     assert len(study["results"]) == len(manifest["budgets"]["points"]) > 0
     assert manifest["budgets"]["exits"] == ["stage2", "stage3"]
     images = manifest["data"]["images"]["test"]
+    assert any(abs(result["auroc"] - study["whole_auroc"]) > 1e-3 for result in study["results"])
     for result in study["results"]:
         assert 0 < result["share"] <= 1.1
         assert 0 < result["seconds"] < 10
+        assert result["change"]["value"] == pytest.approx(result["auroc"] - study["whole_auroc"], abs=1e-6)
         assert [row["name"] for row in result["exits"]] == ["stage2", "stage3", "last"]
         assert sum(row["images"] for row in result["exits"]) == images
         assert {"sex", "age"} & {group["attribute"] for group in result["groups"]}

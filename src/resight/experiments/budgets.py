@@ -302,5 +302,6 @@ class _Study:
 
 
 def _probabilities_alone(predictions: Predictions) -> Predictions:
-    """Without decisions, which belong to other thresholds."""
-    return replace(predictions, table=predictions.table.drop(columns=["decision"]))
+    """Ranked by probability, as raw scores of exits are on scales of their own; decisions have other thresholds."""
+    table = predictions.table.drop(columns=["decision", "logit"])
+    return replace(predictions, table=table.assign(score=table["probability"]))
