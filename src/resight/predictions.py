@@ -29,6 +29,7 @@ COLUMNS = (
     "probability",
     "decision",
     "conformal",
+    "spread",
     "operating_point",
     "target",
     "mask",

@@ -83,7 +83,7 @@ def test_the_command_writes_a_map_for_every_volume(cohort: Path, bundle: Path, t
     for index, row in table.iloc[:4].iterrows():
         written = nib.load(tmp_path / "maps" / str(row["file"]))
         drawn = render_volume(OPTIONS, int(index))
-        stored = nib.load(cohort / str("images/" + row["image"]))
+        stored = nib.load(cohort / "images" / row["image"])
         np.testing.assert_allclose(written.affine, stored.affine, atol=1e-4)
         assert written.get_fdata().max() == pytest.approx(row["peak"], rel=1e-5)
         peak = np.array([int(word) for word in row["peak_at"].split()])
@@ -104,11 +104,17 @@ def test_pictures_are_overlaid_in_colour(tmp_path: Path) -> None:
     save_bundle(tmp_path / "bundle", model, manifest)
     assert main(["data", "phantom", str(tmp_path / "data"), "--option", "images=2", "--option", "size_px=64"]) == 0
     images, maps = tmp_path / "data" / "images", tmp_path / "maps"
-    assert main(["explain", str(tmp_path / "bundle"), str(images), "--out", str(maps), "--labels", "b"]) == 0
+    assert (
+        main(["explain", str(tmp_path / "bundle"), str(images), "--out", str(maps), "--labels", "b", "--arrays"]) == 0
+    )
     table = pd.read_csv(maps / "evidence.csv")
     assert list(table["label"]) == ["b", "b"]
     assert table["peak_mm"].isna().all()
-    assert read(maps / table["file"][0]).pixels.shape == (3, 64, 64)
+    assert read(maps / table["picture"][0]).pixels.shape == (3, 64, 64)
+    assert np.load(maps / table["file"][0]).shape == (64, 64)
+    page = (maps / "evidence.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 2
+    assert "no probability" in page or "probability 0." in page
 
 
 def test_a_volume_without_a_place_in_space_is_named(tmp_path: Path, cohort: Path) -> None:

@@ -17,7 +17,7 @@ def test_a_run_folder_holds_what_is_promised(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert names == {
         *("settings.toml", "record.json", "metrics.json", "predictions.csv", "excluded.csv", "report.html"),
-        *("bundle", "checkpoints"),
+        *("bundle", "checkpoints", "cases.safetensors"),
     }
 
 
@@ -190,3 +190,21 @@ def test_demo(resight, tmp_path: Path) -> None:
     assert answer.code == 0
     assert answer.out.strip().splitlines()[-1] == str(tmp_path / "demo" / "run" / "report.html")
     assert resight("demo", "--smoke", "--out", tmp_path / "demo").code == 7
+
+
+def test_a_run_explains_doubts_and_names_similar_cases(
+    resight, run_folder: Path, phantom: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(phantom / "cohort.csv")
+    image = phantom / table.loc[table["split"] == "test", "image"].iloc[0]
+    assert resight("explain", run_folder, image, "--out", tmp_path / "maps").code == 0
+    evidence = pd.read_csv(tmp_path / "maps" / "evidence.csv")
+    assert evidence["nearest"].notna().all()
+    assert "Most alike" in (tmp_path / "maps" / "evidence.html").read_text(encoding="utf-8")
+    out = tmp_path / "doubt.csv"
+    assert resight("predict", run_folder, image, "--doubt", "views", "--novelty", "--out", out).code == 0
+    doubt = pd.read_csv(out)
+    assert (doubt["spread"] >= 0).all()
+    assert doubt["spread"].max() > 0
+    assert doubt["novelty"].between(0, 1).all()
+    assert resight("predict", run_folder, image, "--doubt", "members").code == 3

@@ -22,27 +22,33 @@ def explain(
     method: str = "gradcam",
     option: Annotated[list[str] | None, Parameter(name="--option", negative="")] = None,
     labels: Annotated[list[str] | None, Parameter(name="--labels", consume_multiple=True, negative="")] = None,
+    arrays: Annotated[bool, Parameter(negative="")] = False,
+    patient: str | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> int:
     """Write where in images the evidence for the labels lies.
 
-    Maps of volumes are NIfTI files that lie voxel on voxel over the volume they belong to; those of other images are
-    pictures in colour. `evidence.csv` lists them with the place of the strongest evidence.
+    Every image and label gets a picture in colour; maps of volumes are also NIfTI files that lie voxel on voxel over
+    the volume they belong to. `evidence.csv` lists them with the place of the strongest evidence, `evidence.html` shows
+    them with what the model says.
 
     Args:
-        bundle: folder of the bundle, or of the run that made it.
+        bundle: folder of the bundle, or of the run that made it, which also knows which training cases look alike.
         images: files, folders, DICOM series.
         out: folder for the maps.
         method: explainer, as `resight list explainer` shows it.
         option: option of the explainer, for example `stage=-2`.
         labels: whose evidence; all of the bundle when not given.
+        arrays: also write the maps of images as NumPy arrays, on the pixels of the upright original.
+        patient: whose images these are; training cases of the same patient are not shown as alike.
         force: replace `out`.
         as_json: print the result for programs.
     """
     from resight.errors import ImageError
-    from resight.explain import build_explainer, write_evidence
-    from resight.models import load_bundle
+    from resight.evidence import write_evidence_page
+    from resight.explain import NearestCases, build_explainer, similar_cases, write_evidence
+    from resight.models import Predictor, load_bundle
     from resight.settings import parse_overrides
     from resight.tables import write_table
 
@@ -55,9 +61,18 @@ def explain(
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress:
         table = write_evidence(
-            loaded, images, folder, explainer=explainer, method=method, labels=labels, progress=progress
+            loaded, images, folder, explainer=explainer, method=method, labels=labels, arrays=arrays, progress=progress
         )
+        predictor = Predictor(loaded)
+        said = predictor.predict(list(images), progress=progress)
+    cases = bundle / "cases.safetensors"
+    if cases.is_file():
+        table["nearest"] = table["image"].map(similar_cases(predictor, NearestCases.load(cases), images, patient))
     write_table(table, folder / "evidence.csv")
+    limits = [limit for limit in loaded.manifest.limits if "evidence maps" in limit]
+    write_evidence_page(
+        folder / "evidence.html", table, said.table, title=loaded.manifest.name, method=method, limits=limits
+    )
     if as_json:
         result_json({"folder": str(out), "rows": json.loads(table.to_json(orient="records"))})
         return 0

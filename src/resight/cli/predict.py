@@ -23,6 +23,9 @@ def predict(
     out: Path | None = None,
     operating_point: str | None = None,
     budget: float | None = None,
+    doubt: Literal["members", "dropout", "views"] | None = None,
+    passes: int = 20,
+    novelty: Annotated[bool, Parameter(negative="")] = False,
     batch: int = 32,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     engine: Literal["auto", "torch", "onnx", "openvino"] = "auto",
@@ -37,6 +40,10 @@ def predict(
         out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
         operating_point: decide at this one; the bundle's first when not given.
         budget: answer with at most this share of the network's FLOPs, for example 0.6; for bundles with exits or gates.
+        doubt: answer several times and write the spread of the probabilities: by the members of an ensemble, with
+            dropout left on, or mirrored and turned.
+        passes: how often dropout is drawn.
+        novelty: write how far each image lies from the training images, as a share of held-out images.
         batch: images that go through the network together.
         device: where it runs.
         engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest.
@@ -62,7 +69,14 @@ def predict(
             say(line)
     with progress_bars() as progress:
         predictions = predictor.predict(
-            images, operating_point=operating_point, budget=budget, batch=batch, progress=progress
+            images,
+            operating_point=operating_point,
+            budget=budget,
+            doubt=doubt,
+            passes=passes,
+            novelty=novelty,
+            batch=batch,
+            progress=progress,
         )
     if out is not None:
         predictions.write(fresh(out, force=force))

@@ -13,6 +13,7 @@ from resight.evidence.content import (
     SubgroupRow,
 )
 from resight.evidence.doubt import doubt_section
+from resight.evidence.explained import write_evidence_page
 from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.people import study_page, team_page, worklist_page
 from resight.evidence.report import render_report, write_report
@@ -36,6 +37,7 @@ __all__ = [
     "study_page",
     "team_page",
     "worklist_page",
+    "write_evidence_page",
     "write_page",
     "write_report",
 ]

@@ -8,19 +8,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from resight.errors import PredictionsError
+from resight.errors import DataError, PredictionsError
 from resight.evaluation import Budgets
 from resight.experiments.judge import Judged
+from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
+from resight.explain import NearestCases, Verdict
 from resight.imaging import Sentinels, tone
+from resight.models import Classifier, Novelty, channels_last
 from resight.models.manifest import Manifest
 from resight.monitoring import fit_reference
 from resight.predictions import Predictions
 
 _MOST_FOR_SENTINELS = 2_000
 """Training images the sentinels learn from; more make no difference to means and correlations."""
+
+_BATCH = 64
 
 
 def fit_sentinels(prepared: Prepared, seed: int) -> Sentinels:
@@ -29,6 +35,44 @@ def fit_sentinels(prepared: Prepared, seed: int) -> Sentinels:
     if len(rows) > _MOST_FOR_SENTINELS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, size=_MOST_FOR_SENTINELS, replace=False))
     return Sentinels.fit(np.stack([prepared.store[int(row)] for row in rows]))
+
+
+def fit_novelty(prepared: Prepared, ensemble: Ensemble, seed: int) -> Novelty | None:
+    """Learn what known images look like to the first network; None where too few are held out."""
+    model = ensemble.models[0]
+    features: list[np.ndarray[Any, Any]] = []
+    for keep in (prepared.in_split("train"), ensemble.validation):
+        rows = prepared.rows[keep]
+        if len(rows) > _MOST_FOR_SENTINELS:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, size=_MOST_FOR_SENTINELS, replace=False))
+        features.append(_features(model, prepared, rows))
+    try:
+        return Novelty.fit(*features)
+    except DataError:
+        return None
+
+
+def training_cases(prepared: Prepared, ensemble: Ensemble) -> NearestCases:
+    """Training cases to show beside new ones; they name patients and so stay in the run folder."""
+    keep = prepared.in_split("train")
+    table = prepared.cohort.table.loc[keep]
+    patients = table["patient_id"] if "patient_id" in table.columns else table["image"]
+    features = _features(ensemble.models[0], prepared, prepared.rows[keep])
+    usable = np.isfinite(features).all(axis=1) & (np.linalg.norm(features, axis=1) > 0)
+    names, owners = (column.astype(str).to_numpy()[usable].tolist() for column in (table["image"], patients))
+    return NearestCases.fit(features[usable], names, owners)
+
+
+def _features(model: Classifier, prepared: Prepared, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    model.eval()
+    found: list[np.ndarray[Any, Any]] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), _BATCH):
+            images = np.stack([prepared.store[int(row)] for row in rows[start : start + _BATCH]])
+            found.append(
+                model.features(channels_last(torch.from_numpy(images).to(model.mean.device))).float().cpu().numpy()
+            )
+    return np.concatenate(found) if found else np.empty((0, model.backbone.feature_dim))
 
 
 def remember(prepared: Prepared, judged: Judged, sentinels: Sentinels, seed: int) -> dict[str, Any] | None:
@@ -58,6 +102,7 @@ def make_manifest(
     record: dict[str, Any],
     reference: dict[str, Any] | None = None,
     budgets: Budgets | None = None,
+    verdict: Verdict | None = None,
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -68,6 +113,7 @@ def make_manifest(
         record: of the run, for versions and counts.
         reference: from `remember`.
         budgets: ways to run the network for less work.
+        verdict: on the evidence maps; a failed one becomes a limit.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -85,7 +131,7 @@ def make_manifest(
         sentinels=sentinels.to_dict(),
         reference=reference,
         intended_use=settings.intended_use,
-        limits=_limits(settings, judged),
+        limits=_limits(settings, judged, verdict),
         metrics=_figures(judged) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),
@@ -109,7 +155,7 @@ def _figures(judged: Judged) -> dict[str, Any]:
     return {"labels": labels, "macro": whole["macro"], "overall": whole["overall"], "notes": whole["notes"]}
 
 
-def _limits(settings: ExperimentSettings, judged: Judged) -> tuple[str, ...]:
+def _limits(settings: ExperimentSettings, judged: Judged, verdict: Verdict | None) -> tuple[str, ...]:
     limits = ["For research use only; not a medical device."]
     if not settings.intended_use:
         limits.append("No intended use was stated.")
@@ -117,4 +163,6 @@ def _limits(settings: ExperimentSettings, judged: Judged) -> tuple[str, ...]:
         limits.append("No test image had a label: all figures come from the images that chose epoch and thresholds.")
     if settings.split.group == ("none",):
         limits.append("Patients were not known, so training and test may share some.")
+    if verdict is not None and not verdict.passed:
+        limits.append(f"Its evidence maps are not trustworthy: {' '.join(verdict.reasons)}")
     return (*limits, *judged.evaluation.notes)

@@ -23,7 +23,7 @@ from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.explain import build_explainer, overlay
+from resight.explain import Verdict, build_explainer, overlay
 from resight.explain import judge as judge_maps
 from resight.imaging import Sentinels
 from resight.settings import dump_toml
@@ -43,9 +43,10 @@ def report_content(
     judged: Judged,
     sentinels: Sentinels,
     record: dict[str, Any],
+    verdict: Verdict,
     progress: Progress,
 ) -> ReportContent:
-    """Gather everything the report shows."""
+    """Gather everything the report shows; `verdict` is that of `judge_evidence`."""
     cohort = prepared.cohort
     return ReportContent(
         title=settings.name,
@@ -63,7 +64,7 @@ def report_content(
         explained_by=_EXPLAINER,
         limits=judged.notes,
         sections=(doubt_section(judged.uncertainty, _set_notes(judged)),),
-        verdict=_trust_in_maps(prepared, ensemble, judged),
+        verdict=_trust_in_maps(verdict),
         alerts=_alerts(prepared, judged, sentinels),
         provenance=record,
         settings_toml=dump_toml(settings),
@@ -127,15 +128,18 @@ def _alerts(prepared: Prepared, judged: Judged, sentinels: Sentinels) -> tuple[A
     )
 
 
-def _trust_in_maps(prepared: Prepared, ensemble: Ensemble, judged: Judged) -> tuple[str, ...]:
-    """Whether the evidence maps of this model passed their checks, in one sentence."""
+def judge_evidence(prepared: Prepared, ensemble: Ensemble, judged: Judged) -> Verdict:
+    """Whether the evidence maps of the first network may be trusted, on some of the images evaluated."""
     rows = prepared.rows[prepared.in_split(judged.evaluated_on)][:_JUDGED_MAPS]
     model = ensemble.models[0]
     images = torch.from_numpy(np.stack([prepared.store[int(row)] for row in rows])).to(model.mean.device)
-    found = judge_maps(build_explainer(_EXPLAINER), model, images, task=prepared.cohort.task)
+    return judge_maps(build_explainer(_EXPLAINER), model, images, task=prepared.cohort.task)
+
+
+def _trust_in_maps(found: Verdict) -> tuple[str, ...]:
     if found.passed:
         checks = "they change when the weights are random, and hiding what they mark matters more than chance"
-        return (f"The {_EXPLAINER} maps of {len(rows)} images passed their checks: {checks}.",)
+        return (f"The {_EXPLAINER} maps passed their checks: {checks}.",)
     return (f"The {_EXPLAINER} maps are not trustworthy here: {' '.join(found.reasons)}",)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
 from resight.experiments.budgets import budget_lines, study_budgets
-from resight.experiments.bundling import fit_sentinels, make_manifest, remember
+from resight.experiments.bundling import fit_novelty, fit_sentinels, make_manifest, remember, training_cases
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import SPLITS, Prepared, prepare
 from resight.experiments.record import environment
-from resight.experiments.reporting import report_content
+from resight.experiments.reporting import judge_evidence, report_content
 from resight.experiments.settings import ExperimentSettings, ReportOptions, StoreOptions
 from resight.models.bundle import save_bundle
 from resight.settings import dump_toml, load_toml, write_json
@@ -25,6 +25,7 @@ from resight.training import TrainingOptions
 from resight.types import Progress, silent
 
 SETTINGS_FILE = "settings.toml"
+CASES_FILE = "cases.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Run:
 
     Attributes:
         folder: holds `settings.toml`, `record.json`, `metrics.json`, `predictions.csv`, `excluded.csv`, `report.html`,
-            `budgets.json` (networks with exits or gates), `bundle/` and `checkpoints/`.
+            `budgets.json` (networks with exits or gates), `cases.safetensors` (features of the training cases),
+            `bundle/` and `checkpoints/`.
         judged: all numbers.
         prepared: the cohort as it was used.
     """
@@ -78,9 +80,12 @@ def train_experiment(
         shutil.rmtree(folder / "bundle")
     reference = remember(prepared, judged, sentinels, settings.training.seed)
     budgets = None if study is None else study.budgets
-    manifest = make_manifest(settings, judged, sentinels, record, reference, budgets)
-    save_bundle(folder / "bundle", ensemble.models, manifest)
-    content = report_content(settings, prepared, ensemble, judged, sentinels, record, progress)
+    verdict = judge_evidence(prepared, ensemble, judged)
+    manifest = make_manifest(settings, judged, sentinels, record, reference, budgets, verdict)
+    novelty = fit_novelty(prepared, ensemble, settings.training.seed)
+    save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
+    training_cases(prepared, ensemble).save(folder / CASES_FILE)
+    content = report_content(settings, prepared, ensemble, judged, sentinels, record, verdict, progress)
     content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):

@@ -6,7 +6,7 @@ from resight.explain.evidence_files import write_evidence, write_volume_map
 from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
 from resight.explain.image_grid import explain_image, onto_image_grid
 from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
-from resight.explain.nearest_cases import NearestCases, Neighbour
+from resight.explain.nearest_cases import NearestCases, Neighbour, similar_cases
 from resight.explain.overlay import overlay
 from resight.explain.sanity import Cascade, max_sensitivity, randomisation_cascade, randomised
 from resight.explain.trust import TrustOptions, Verdict, judge
@@ -39,6 +39,7 @@ __all__ = [
     "randomisation_cascade",
     "randomised",
     "road",
+    "similar_cases",
     "write_evidence",
     "write_volume_map",
 ]

@@ -1,4 +1,4 @@
-"""Evidence as files: NIfTI that lies voxel on voxel over a volume's file, a picture in colour for everything else."""
+"""Evidence as files: pictures in colour, and NIfTI that lies voxel on voxel over a volume's file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resight.errors import ImageError, OutputError, SettingsError, nearest
 from resight.explain.base import Explainer
 from resight.explain.image_grid import explain_image
 from resight.explain.overlay import overlay
-from resight.imaging import list_images, read, write_nifti
-from resight.models import Bundle
+from resight.imaging import read, write_nifti
+from resight.models import Bundle, named_sources
 from resight.types import Attribution, Image, Progress, silent
 
-COLUMNS = ("image", "label", "file", "peak", "peak_at", "peak_mm", "error")
+COLUMNS = ("image", "label", "file", "picture", "peak", "peak_at", "peak_mm", "error")
 
 
 def write_evidence(
@@ -29,6 +29,7 @@ def write_evidence(
     explainer: Explainer,
     method: str,
     labels: Sequence[str] | None = None,
+    arrays: bool = False,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """Explain images and write one map for each image and label.
@@ -40,11 +41,13 @@ def write_evidence(
         explainer: how.
         method: its name, for the files.
         labels: whose evidence; all labels of the bundle when not given.
+        arrays: also write the maps of images as NumPy arrays on the pixels of the upright original.
         progress: told after every image.
 
     Returns:
-        One row for each image and label: `file` below the folder, `peak` (largest evidence), `peak_at` (its pixel in
-        array order), `peak_mm` (its place in the patient, LPS, for volumes that have one), or `error`.
+        One row for each image and label: `file` with the map and `picture` below the folder, `peak` (largest
+        evidence), `peak_at` (its pixel in array order), `peak_mm` (its place in the patient, LPS, for volumes that have
+        one), or `error`.
 
     Raises:
         SettingsError: the bundle has no such label.
@@ -56,7 +59,7 @@ def write_evidence(
     for label in chosen:
         if label not in known:
             raise SettingsError(f"no label {label!r}", where=bundle.manifest.name, fix=nearest(label, known))
-    sources = _sources(paths)
+    sources = [(name, Path(str(path))) for name, path in named_sources(paths, relative=len(paths) == 1)]
     rows: list[dict[str, Any]] = []
     for number, (name, path) in enumerate(sources):
         try:
@@ -66,7 +69,7 @@ def write_evidence(
             rows.append({"image": name, "error": str(error)})
         else:
             stem = f"{number:04d}_{_stem(path)}"
-            rows += [_written(folder, stem, name, image, one) for one in found if one.label in chosen]
+            rows += [_written(folder, stem, name, image, one, arrays) for one in found if one.label in chosen]
         progress("explain", number + 1, len(sources), name)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     if table["error"].notna().all():
@@ -101,22 +104,25 @@ def _explained(bundle: Bundle, explainer: Explainer, method: str, image: Image) 
     ]
 
 
-def _written(folder: Path, stem: str, name: str, image: Image, found: Attribution) -> dict[str, Any]:
+def _written(folder: Path, stem: str, name: str, image: Image, found: Attribution, arrays: bool) -> dict[str, Any]:
     peak = np.unravel_index(int(found.map.argmax()), found.map.shape)
     row: dict[str, Any] = {"image": name, "label": found.label, "peak": float(found.map[peak])}
     row["peak_at"] = " ".join(str(int(i)) for i in peak)
     volume = image.affine is not None
     file = f"{stem}_{_safe(found.label)}_{found.method}" + (".nii.gz" if volume else ".png")
+    picture = f"{stem}_{_safe(found.label)}_{found.method}.png"
     if image.affine is not None:
         row["peak_mm"] = " ".join(f"{mm:.1f}" for mm in (image.affine @ [*peak, 1.0])[:3])
         write_volume_map(folder / file, found, image)
-    else:
-        _write_picture(folder / file, image, found)
-    return row | {"file": file}
+    elif arrays:
+        file = file.removesuffix(".png") + ".npy"
+        np.save(folder / file, found.map.astype(np.float32), allow_pickle=False)
+    _write_picture(folder / picture, image, found)
+    return row | {"file": file, "picture": picture}
 
 
 def _write_picture(path: Path, image: Image, found: Attribution) -> None:
-    """The overlay; of a volume without a place in space, the slice with the strongest evidence."""
+    """The overlay; of a volume, the slice with the strongest evidence."""
     pixels, evidence = np.rint(image.as_float() * 255).astype(np.uint8), found.map
     if evidence.ndim == 3:
         depth = int(evidence.max(axis=(1, 2)).argmax())
@@ -127,16 +133,6 @@ def _write_picture(path: Path, image: Image, found: Attribution) -> None:
         path.write_bytes(cv2.imencode(".png", colours)[1].tobytes())
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
-
-
-def _sources(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        inside = list_images(path) if path.is_dir() else [path]
-        if not inside:
-            raise ImageError("no images below this folder", where=str(path))
-        found += [(one.relative_to(path).as_posix() if one != path else str(path), one) for one in inside]
-    return found
 
 
 def _stem(path: Path) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from resight.errors import BundleError, DataError
+from resight.models import Predictor, named_sources
 
 Features = Float[np.ndarray, "N F"]
 
@@ -115,6 +116,29 @@ class NearestCases:
                 return cls(stored.get_tensor("features"), cases["images"], cases["patients"])
         except (OSError, SafetensorError, KeyError) as error:
             raise BundleError(f"not a file of nearest cases ({error})", where=str(path)) from error
+
+
+def similar_cases(
+    predictor: Predictor, cases: NearestCases, images: Sequence[Path], patient: str | None = None, *, count: int = 3
+) -> dict[str, str]:
+    """The training cases that look most alike, in words, by name of the image; those that cannot be read are left out.
+
+    Args:
+        predictor: of the model the cases are features of.
+        cases: training cases.
+        images: files or folders, named as in a prediction.
+        patient: whose images these are; cases of the same patient are not named.
+        count: cases named for each image.
+    """
+    found: dict[str, str] = {}
+    for name, source in named_sources(list(images), relative=len(images) == 1):
+        try:
+            features = predictor.features(predictor.prepare(source, name)[None])
+            (near,) = cases.query(features, [patient], count=count)
+        except DataError:  # it has its own row with the reason
+            continue
+        found[name] = "; ".join(f"{one.image} ({one.distance:.3f})" for one in near)
+    return found
 
 
 def _unit(features: Features) -> Features:

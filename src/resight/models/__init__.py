@@ -10,7 +10,9 @@ from resight.models.ensemble import Ensemble
 from resight.models.export import export_bundle
 from resight.models.exported import ExportRecord, list_exports, read_export
 from resight.models.manifest import Manifest
-from resight.models.predictor import Predictor
+from resight.models.novelty import Novelty
+from resight.models.predictor import Predictor, named_sources
+from resight.models.several import Doubt, several_answers
 from resight.models.views import N_VIEWS, AveragedViews, view
 
 load = Predictor.load
@@ -24,6 +26,7 @@ __all__ = [
     "Choice",
     "Classifier",
     "Device",
+    "Doubt",
     "Engine",
     "EngineName",
     "EnginePrecision",
@@ -31,6 +34,7 @@ __all__ = [
     "ExportRecord",
     "Manifest",
     "ModelOptions",
+    "Novelty",
     "Precision",
     "Predictor",
     "TorchEngine",
@@ -44,9 +48,11 @@ __all__ = [
     "list_exports",
     "load",
     "load_bundle",
+    "named_sources",
     "read_export",
     "render_card",
     "save_bundle",
+    "several_answers",
     "verify_bundle",
     "view",
     "with_channels_last",

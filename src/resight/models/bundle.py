@@ -4,6 +4,7 @@
     manifest.json           what the model is (see `Manifest`), with the sha256 of the weights and the card
     manifest.json.sha256    the sha256 of the manifest, as `sha256sum --check` reads it
     card.md                 the manifest for people
+    novelty.safetensors     what known images look like to the network, where that was learned (see `Novelty`)
     engines/                the same network for other engines, where it was exported (see `exported`)
 
 No file is a pickle, so that reading a bundle runs nobody's code.
@@ -32,10 +33,12 @@ from resight.models.classifier import Classifier, build_classifier
 from resight.models.ensemble import Ensemble
 from resight.models.exported import export_problems
 from resight.models.manifest import FORMAT_VERSION, Manifest
+from resight.models.novelty import Novelty
 from resight.settings import validate
 
 MANIFEST_FILE: Final = "manifest.json"
 CARD_FILE: Final = "card.md"
+NOVELTY_FILE: Final = "novelty.safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Bundle:
     Attributes:
         members: one classifier, or those of an ensemble.
         manifest: what the model is.
+        novelty: how far an image lies from those it learned from; None where that was not learned.
     """
 
     members: tuple[Classifier, ...]
     manifest: Manifest
+    novelty: Novelty | None = None
 
     @property
     def model(self) -> Classifier | Ensemble:
@@ -58,13 +63,16 @@ class Bundle:
         return Ensemble(self.members, self.manifest.combination, self.manifest.task).eval()
 
 
-def save_bundle(folder: Path, model: Classifier | Sequence[Classifier], manifest: Manifest) -> Manifest:
+def save_bundle(
+    folder: Path, model: Classifier | Sequence[Classifier], manifest: Manifest, novelty: Novelty | None = None
+) -> Manifest:
     """Write a bundle; it appears complete or not at all.
 
     Args:
         folder: must not exist.
         model: the classifier, or the members of an ensemble in order.
         manifest: what is to be known of it; `members`, `files` and resolved model options are filled in here.
+        novelty: of the features of the first member.
 
     Returns:
         The manifest as written.
@@ -90,7 +98,7 @@ def save_bundle(folder: Path, model: Classifier | Sequence[Classifier], manifest
         unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
         unfinished.mkdir()
         try:
-            manifest = _write(unfinished, states, manifest)
+            manifest = _write(unfinished, states, manifest, novelty)
             unfinished.rename(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -116,7 +124,10 @@ def load_bundle(folder: Path) -> Bundle:
         member = _new_classifier(manifest, str(folder))
         _load_strictly(member, _read_weights(folder / name, manifest), str(folder / name))
         members.append(member.eval())
-    return Bundle(tuple(members), manifest)
+    novelty = None
+    if NOVELTY_FILE in manifest.files:
+        novelty = Novelty.from_bytes((folder / NOVELTY_FILE).read_bytes(), str(folder / NOVELTY_FILE))
+    return Bundle(tuple(members), manifest, novelty)
 
 
 def verify_bundle(folder: Path) -> list[str]:
@@ -132,12 +143,15 @@ def verify_bundle(folder: Path) -> list[str]:
         return [str(error).removeprefix(f"{error.where}: ")]
 
 
-def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest) -> Manifest:
+def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest, novelty: Novelty | None) -> Manifest:
     for name, state in zip(manifest.weight_files(), states, strict=True):
         # save_file would make a file that nobody but its owner may read.
         (folder / name).write_bytes(save(state, metadata=_fingerprint(manifest)))
     (folder / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
     names = (*manifest.weight_files(), CARD_FILE)
+    if novelty is not None:
+        (folder / NOVELTY_FILE).write_bytes(novelty.to_bytes())
+        names = (*names, NOVELTY_FILE)
     manifest = manifest.model_copy(update={"files": {name: sha256(folder / name) for name in names}})
     seal = write_sealed(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     for name in (*names, MANIFEST_FILE, seal.name):
@@ -173,7 +187,7 @@ def _open_manifest(folder: Path) -> Manifest:
 def _file_problems(folder: Path, manifest: Manifest) -> list[str]:
     names = (*manifest.weight_files(), CARD_FILE)
     unnamed = [f"{name} is not named in {MANIFEST_FILE}" for name in names if name not in manifest.files]
-    return unnamed + changed_files(folder, {name: manifest.files[name] for name in names if name in manifest.files})
+    return unnamed + changed_files(folder, manifest.files)
 
 
 def _read_weights(path: Path, manifest: Manifest) -> dict[str, Tensor]:

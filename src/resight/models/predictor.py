@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Int, UInt8
 
 from resight.errors import BundleError, ImageError, SettingsError, nearest
@@ -20,9 +21,11 @@ from resight.imaging import TONES, Sentinels, list_images, tone
 from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
-from resight.models.device import Device, Precision, choose_device, with_channels_last
+from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
 from resight.models.manifest import Manifest
+from resight.models.novelty import Novelty
+from resight.models.several import Doubt, several_answers
 from resight.predictions import Predictions
 from resight.types import Image, Pixels, PreparedImage, Progress, Scores, silent
 
@@ -48,6 +51,18 @@ class _Answers:
     probabilities: Scores
     left_at: Int[np.ndarray, " N"]
     share: Float[np.ndarray, " N"]
+    spread: Scores
+    novelty: Float[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What is wanted of each chunk besides logits."""
+
+    budget: BudgetPoint | None = None
+    doubt: Doubt | None = None
+    passes: int = 1
+    novelty: Novelty | None = None
 
 
 class Predictor:
@@ -126,6 +141,9 @@ class Predictor:
         *,
         operating_point: str | None = None,
         budget: float | None = None,
+        doubt: Doubt | None = None,
+        passes: int = 20,
+        novelty: bool = False,
         batch: int = 32,
         workers: int = 2,
         progress: Progress = silent,
@@ -139,6 +157,11 @@ class Predictor:
             operating_point: decide at this one; the first of the bundle when not given.
             budget: answer with at most this share of the network's FLOPs on average, for bundles with exits or gates:
                 adds the columns `exit` (where an image left) and `flops_share` (what it took).
+            doubt: answer several times, by the `members` of an ensemble, with `dropout` left on, or in several
+                `views`: logits become the mean of the answers, and the column `spread` holds the standard deviation of
+                their probabilities.
+            passes: how often dropout is drawn.
+            novelty: adds the column `novelty`: share of held-out images that lie nearer to the training images.
             batch: images that go through the network together.
             workers: threads that read and prepare images.
             progress: told after every batch; the total is 0 where it is not known.
@@ -150,26 +173,32 @@ class Predictor:
             are NaN.
 
         Raises:
-            SettingsError: there is no such operating point, `batch` or `workers` is below 1, or there is nothing for
-                that budget.
+            SettingsError: there is no such operating point, `batch`, `workers` or `passes` is below 1, there is nothing
+                for that budget, or the bundle cannot say what is asked.
         """
         point = self._choose_point(operating_point)
         spend = None if budget is None else self.budget_point(budget)
-        if batch < 1 or workers < 1:
-            raise SettingsError(f"batch = {batch}, workers = {workers}", expected="1 or more")
+        if batch < 1 or workers < 1 or passes < 1:
+            raise SettingsError(f"batch = {batch}, workers = {workers}, passes = {passes}", expected="1 or more")
+        if doubt is not None and spend is not None:
+            raise SettingsError("a budget and several answers", where="predict", expected="one of them")
+        if novelty and self._bundle.novelty is None:
+            found, fix = "novelty of a bundle that did not learn it", "Train again with this version."
+            raise SettingsError(found, where=self.manifest.name, fix=fix)
+        ask = _Ask(spend, doubt, passes, self._bundle.novelty if novelty else None)
         sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
         if isinstance(sources, list | tuple):
-            everything = list(_named(sources, relative=len(sources) == 1))
+            everything = list(named_sources(sources, relative=len(sources) == 1))
             named, total = iter(everything), len(everything)
         else:
-            named, total = _named(sources, relative=False), 0
+            named, total = named_sources(sources, relative=False), 0
         rows: list[_Row] = []
         answers: list[_Answers] = []
         for chunk in self._prepared(named, batch, workers):
-            answers.append(self._answers(chunk, spend))
+            answers.append(self._answers(chunk, ask))
             rows += [replace(row, prepared=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)
-        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, spend)
+        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, ask)
 
     def budget_point(self, budget: float) -> BudgetPoint:
         """What a budget buys: expected FLOPs, and what it does to AUROC and to the sensitivity of groups.
@@ -202,6 +231,20 @@ class Predictor:
         """Logits `(B, L)` of images that the bundle's recipe prepared."""
         return self.engine.logits(prepared)
 
+    def features(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Float[np.ndarray, "B F"]:
+        """What the head of the first member takes, of images that the bundle's recipe prepared."""
+        with torch.inference_mode():
+            images = channels_last(torch.from_numpy(prepared).to(self.device))
+            return self._bundle.members[0].features(images).float().cpu().numpy()
+
+    def _several(self, prepared: UInt8[np.ndarray, "B C *space"], how: Doubt, passes: int) -> tuple[Scores, Scores]:
+        """Mean logits of several answers, and the standard deviation of their probabilities."""
+        with torch.inference_mode():
+            images = channels_last(torch.from_numpy(prepared).to(self.device))
+            answers = several_answers(self.model, images, how, passes=passes).double().cpu().numpy()
+        calibration = self.manifest.calibration or self._uncalibrated
+        return answers.mean(axis=0), np.stack([calibration.apply(one) for one in answers]).std(axis=0)
+
     def prepare(self, source: Source, name: str = "array") -> PreparedImage:
         """What the network sees of one image: `uint8 (C, *space)`.
 
@@ -219,7 +262,7 @@ class Predictor:
 
     def prepared(self, images: Iterable[Source]) -> Iterator[PreparedImage]:
         """What the network sees of each image, one after the other; those that cannot be read are left out."""
-        for name, source in _named(images, relative=False):
+        for name, source in named_sources(images, relative=False):
             if (pixels := self._row(name, source).prepared) is not None:
                 yield pixels
 
@@ -243,16 +286,20 @@ class Predictor:
         alerts = "; ".join(flag.name for flag in flags)
         return _Row(name, prepared, alerts, tone=tuple(tone(prepared).values()))
 
-    def _answers(self, rows: list[_Row], spend: BudgetPoint | None) -> _Answers:
+    def _answers(self, rows: list[_Row], ask: _Ask) -> _Answers:
         usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
         answers = _empty(len(rows), len(self.manifest.labels))
         if not usable:
             return answers
         images, where = np.stack(list(usable.values())), list(usable)
-        if spend is None:
+        if ask.novelty is not None:
+            answers.novelty[where] = ask.novelty.share_nearer(self.features(images))
+        if ask.doubt is not None:
+            answers.logits[where], answers.spread[where] = self._several(images, ask.doubt, ask.passes)
+        elif ask.budget is None:
             answers.logits[where] = self.logits(images)
         else:
-            left = self._adaptive.run(images, spend)
+            left = self._adaptive.run(images, ask.budget)
             answers.logits[where], answers.probabilities[where] = left.logits, left.probabilities
             answers.left_at[where], answers.share[where] = left.left_at, left.share
         return answers
@@ -265,7 +312,7 @@ class Predictor:
             raise SettingsError(f"no operating point {name!r}", where=self.manifest.name, fix=nearest(name, known))
         return name
 
-    def _table(self, rows: list[_Row], answers: _Answers, point: str | None, spend: BudgetPoint | None) -> Predictions:
+    def _table(self, rows: list[_Row], answers: _Answers, point: str | None, ask: _Ask) -> Predictions:
         manifest, logits = self.manifest, answers.logits
         images = pd.DataFrame(
             {
@@ -277,8 +324,10 @@ class Predictor:
         scores = self._uncalibrated.apply(logits)
         probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
         points = manifest.operating_points
-        if spend is not None:
-            probabilities, points = answers.probabilities, spend.operating_points
+        if ask.novelty is not None:
+            images["novelty"] = answers.novelty
+        if ask.budget is not None:
+            probabilities, points = answers.probabilities, ask.budget.operating_points
             exits = (*(manifest.budgets.exits if manifest.budgets else ()), "last")
             images["exit"] = [exits[int(at)] if at >= 0 else None for at in answers.left_at]
             images["flops_share"] = answers.share
@@ -292,12 +341,15 @@ class Predictor:
         columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
         if manifest.conformal is not None and probabilities is not None:
             columns["conformal"] = manifest.conformal.words(probabilities)
+        if ask.doubt is not None:
+            columns["spread"] = answers.spread
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 
 
 def _empty(count: int, n_labels: int) -> _Answers:
     unknown = np.full((count, n_labels), np.nan)
-    return _Answers(unknown, unknown.copy(), np.full(count, -1), np.full(count, np.nan))
+    of_images = np.full(count, np.nan)
+    return _Answers(unknown, unknown.copy(), np.full(count, -1), of_images, unknown.copy(), of_images.copy())
 
 
 def _joined(answers: list[_Answers], n_labels: int) -> _Answers:
@@ -314,7 +366,7 @@ def _sentinels(manifest: Manifest) -> Sentinels | None:
         raise BundleError(f"its sentinels cannot be used ({error!r})", where=manifest.name) from error
 
 
-def _named(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
+def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
     """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
     for index, source in enumerate(sources):
         if isinstance(source, np.ndarray):
