@@ -3,7 +3,8 @@
     python benchmarks/attention.py --out benchmarks/results/attention
 
 A ResNet-18 of half width is trained from scratch on two cohorts, with the same images, epochs, batches and learning
-rate whatever its attention. Each seed draws a new split by patient and new weights. Finished runs are kept in
+rate whatever its attention. Each seed draws a new split (by patient for the X-rays; ISIC-2017 names no
+patients, so by image) and new weights. Finished runs are kept in
 `runs.json`, so that the command goes on where it stopped; `--minutes` ends it early.
 """
 
