@@ -16,7 +16,7 @@ from scipy.special import expit, softmax
 
 from resight.errors import PredictionsError, nearest
 from resight.tables import read_table, write_table
-from resight.types import Mask, Scores, Targets, Task
+from resight.types import OUTCOME_COLUMNS, Mask, Scores, Targets, Task
 
 COLUMNS = (
     "image",
@@ -33,10 +33,14 @@ COLUMNS = (
     "operating_point",
     "target",
     "mask",
+    "time",
+    "event",
+    "horizon",
+    "survival",
     "error",
 )
 """Columns with a meaning of their own, in the order they are written; all others are attributes (age, sex, ...)."""
-_NUMBERS = ("logit", "score", "probability", "decision", "target")
+_NUMBERS = ("logit", "score", "probability", "decision", "target", "time", "event", "horizon", "survival")
 _TRUE = {"1", "true", "yes", "1.0"}
 
 
@@ -120,7 +124,7 @@ class Predictions:
 
     def images(self) -> pd.DataFrame:
         """One row per image: `image`, `patient_id`, `split`, and the attributes."""
-        per_label = {*COLUMNS} - {"image", "patient_id", "split", "fold", "error"}
+        per_label = {*COLUMNS} - {"image", "patient_id", "split", "fold", *OUTCOME_COLUMNS, "error"}
         columns = [c for c in self.table.columns if c not in per_label]
         return self.table.loc[self.table.index[:: len(self.labels)], columns].reset_index(drop=True)
 

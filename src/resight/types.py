@@ -28,6 +28,9 @@ Mask = Bool[np.ndarray, "N L"]
 Scores = Float[np.ndarray, "N L"]
 RowMask = Bool[np.ndarray, " N"]
 
+Files = Path | tuple[Path | None, ...]
+"""Where the pixels of one row are: a file or series folder, or one for each modality, None where it is missing."""
+
 Task = Literal["binary", "multiclass", "multilabel"]
 
 Progress = Callable[[str, int, int, str], None]
@@ -35,6 +38,9 @@ Progress = Callable[[str, int, int, str], None]
 
 RESERVED_COLUMNS = ("image", "patient_id", "split", "fold")
 """Columns of a cohort table that are neither labels nor attributes."""
+
+OUTCOME_COLUMNS = ("time", "event")
+"""Columns of a table that tells when an event came: how long a patient was followed, and whether it ended that."""
 
 
 def silent(stage: str, done: int, total: int, detail: str) -> None:
@@ -99,6 +105,8 @@ class Cohort:
         root: folder the image paths are relative to.
         name: short name for reports.
         notes: what the reader of the table did or noticed, one sentence each.
+        modalities: columns that name several images of each row, blank where one is missing; empty for one image.
+        horizons: ends of the time intervals that the labels stand for, where they tell when an event came.
     """
 
     table: pd.DataFrame
@@ -107,6 +115,8 @@ class Cohort:
     root: Path
     name: str
     notes: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    horizons: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -114,13 +124,21 @@ class Cohort:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Columns that are neither labels nor reserved."""
-        known = {*self.labels, *RESERVED_COLUMNS}
+        known = {*self.labels, *RESERVED_COLUMNS, *self.modalities, *(OUTCOME_COLUMNS if self.horizons else ())}
         return tuple(str(c) for c in self.table.columns if c not in known)
 
     @property
     def paths(self) -> list[Path]:
         """Absolute path of every image, in row order."""
         return [self.root / str(name) for name in self.table["image"]]
+
+    @property
+    def files(self) -> list[Files]:
+        """The image of every row, or its images of all modalities, in row order."""
+        if not self.modalities:
+            return list(self.paths)
+        names = self.table[list(self.modalities)].itertuples(index=False, name=None)
+        return [tuple(self.root / str(name) if name else None for name in row) for row in names]
 
     def targets(self) -> Targets:
         """Targets in [0, 1]; NaN where the label is not known."""
@@ -140,7 +158,7 @@ class Cohort:
 
     def fingerprint(self) -> str:
         """SHA-256 over image names, patients, splits and labels: equal exactly for equal studies."""
-        columns = [c for c in (*RESERVED_COLUMNS, *self.labels) if c in self.table.columns]
+        columns = [c for c in (*RESERVED_COLUMNS, *self.modalities, *self.labels) if c in self.table.columns]
         text = self.table[columns].to_csv(index=False, lineterminator="\n")
         return hashlib.sha256(text.encode()).hexdigest()
 

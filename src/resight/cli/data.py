@@ -165,7 +165,7 @@ def datasheet(cohort: CohortArguments, *, out: Path | None = None, force: Flag =
 def phantom(
     out: Path,
     *,
-    kind: Literal["xray", "ct", "mr"] = "xray",
+    kind: Literal["xray", "ct", "mr", "table", "modalities", "prognosis"] = "xray",
     option: Annotated[list[str] | None, Parameter(name="--option", negative="")] = None,
     force: Flag = False,
 ) -> int:
@@ -173,20 +173,30 @@ def phantom(
 
     Args:
         out: folder.
-        kind: chest X-rays with up to 14 findings, CT volumes of the chest with nodules, or MR volumes of the brain with
-            lesions.
+        kind: chest X-rays with up to 14 findings, CT volumes of the chest with nodules, MR volumes of the brain with
+            lesions, a label that only image and table or only two images tell together, or times to an event.
         option: any option of the phantom, for example `images=500` or `label_noise=0.1`.
         force: replace `out`.
     """
-    from resight.cohorts import PhantomOptions, VolumePhantomOptions, write_phantom, write_volume_phantom
+    from resight.cohorts import (
+        CombinationOptions,
+        PhantomOptions,
+        VolumePhantomOptions,
+        write_combination,
+        write_phantom,
+        write_volume_phantom,
+    )
     from resight.settings import parse_overrides, validate
 
     given = parse_overrides(option or [])
     if kind == "xray":
         drawn = write_phantom(validate(PhantomOptions, given, where="command line"), fresh(out, force=force))
+    elif kind in ("ct", "mr"):
+        volumes = validate(VolumePhantomOptions, given | {"kind": kind}, where="command line")
+        drawn = write_volume_phantom(volumes, fresh(out, force=force))
     else:
-        options = validate(VolumePhantomOptions, given | {"kind": kind}, where="command line")
-        drawn = write_volume_phantom(options, fresh(out, force=force))
+        combination = validate(CombinationOptions, given | {"kind": kind}, where="command line")
+        drawn = write_combination(combination, fresh(out, force=force))
     say(f"{len(drawn)} images, labels {', '.join(drawn.labels)}: {out / 'cohort.csv'}")
     return 0
 

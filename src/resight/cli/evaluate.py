@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resight.cli.console import fresh, result_json, say
-from resight.cli.results import show_evaluation
+from resight.cli.results import show_evaluation, show_prognosis
 
 
 def evaluate(
@@ -25,7 +25,8 @@ def evaluate(
     """Judge a predictions table, whoever made it.
 
     Needed are the columns `image`, `label`, `target` and one of `probability`, `score`, `logit`; `patient_id` makes
-    intervals honest, `split` selects, attributes serve the metadata-only baseline.
+    intervals honest, `split` selects, attributes serve the metadata-only baseline. With `time`, `event` and `horizon`
+    the labels are hazards of intervals of time, and the prognosis is judged as well.
 
     Args:
         predictions: CSV or Parquet.
@@ -37,7 +38,7 @@ def evaluate(
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.evaluation import EvaluationOptions
+    from resight.evaluation import EvaluationOptions, evaluate_prognosis, is_prognosis
     from resight.evaluation import evaluate as judge
     from resight.predictions import Predictions
     from resight.settings import validate, write_json
@@ -45,12 +46,18 @@ def evaluate(
     given = {"split": split, "bootstrap": bootstrap, "confidence": confidence, "seed": seed}
     options = validate(EvaluationOptions, given, where="command line")
     table = Predictions.read(predictions)
-    evaluation = judge(table, options)
+    prognosis = evaluate_prognosis(table, options) if is_prognosis(table) else None
+    evaluation = judge(table, options) if prognosis is None or table.has("target") else None
+    found = {} if evaluation is None else evaluation.to_dict()
+    found |= {} if prognosis is None else {"prognosis": prognosis.to_dict()}
     if out is not None:
-        write_json(fresh(out, force=force), evaluation.to_dict())
+        write_json(fresh(out, force=force), found)
         say(f"written: {out}")
     if as_json:
-        result_json(evaluation.to_dict())
-    else:
+        result_json(found)
+        return 0
+    if evaluation is not None:
         show_evaluation(evaluation, f"{predictions.name}: {evaluation.images} images, {evaluation.patients} patients")
+    if prognosis is not None:
+        show_prognosis(prognosis)
     return 0

@@ -23,10 +23,14 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     from resight.federated import STRATEGIES
     from resight.heads import CLASSIFIERS, HEADS
     from resight.models import ENGINES
+    from resight.multimodal import FUSIONS, STEMS
     from resight.teaming import POLICIES
     from resight.training import LOSSES, OBJECTIVES
 
-    rooms = (BACKBONES, HEADS, ATTENTION, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, ENGINES, POLICIES)
+    rooms = (
+        *(BACKBONES, HEADS, ATTENTION, FUSIONS, STEMS, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, ENGINES),
+        POLICIES,
+    )
     registries = {registry.kind: registry for registry in rooms}
     registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS, STRATEGIES)}
     if kind and kind not in registries:

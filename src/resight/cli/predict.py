@@ -10,16 +10,26 @@ from cyclopts import Parameter
 from resight.cli.console import check_free, fresh, progress_bars, result_table, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
     from resight.evaluation import BudgetPoint
+    from resight.models import Predictor
+    from resight.models.sources import Source
 
 _SHOWN_ROWS = 20
-_SHOWN = ("image", "label", "probability", "decision", "operating_point", "exit", "flops_share", "alerts", "error")
+_SHOWN = (
+    *("image", "label", "probability", "survival", "decision", "operating_point", "exit", "flops_share"),
+    *("alerts", "error"),
+)
 
 
 def predict(
     bundle: Path,
-    images: Annotated[list[Path], Parameter(negative="")],
+    images: Annotated[list[Path], Parameter(negative="")] | None = None,
     *,
+    table: Path | None = None,
     out: Path | None = None,
     operating_point: str | None = None,
     budget: float | None = None,
@@ -36,7 +46,8 @@ def predict(
 
     Args:
         bundle: folder of the bundle, or of the run that made it.
-        images: files, folders, DICOM series.
+        images: files, folders, DICOM series; not needed where the table names the images of every patient.
+        table: clinical columns, one row an image; of a bundle with several modalities, their files, one row a patient.
         out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
         operating_point: decide at this one; the bundle's first when not given.
         budget: answer with at most this share of the network's FLOPs, for example 0.6; for bundles with exits or gates.
@@ -54,7 +65,7 @@ def predict(
     from resight.errors import ImageError
     from resight.models import Predictor
 
-    for path in images:
+    for path in images or []:
         if not path.exists():
             raise ImageError("no such file or folder", where=str(path))
     if out is not None:
@@ -67,9 +78,11 @@ def predict(
     if budget is not None:
         for line in budget_lines(predictor.budget_point(budget)):
             say(line)
+    rows, sources = _inputs(predictor, images or [], table)
     with progress_bars() as progress:
         predictions = predictor.predict(
-            images,
+            sources,
+            table=rows,
             operating_point=operating_point,
             budget=budget,
             doubt=doubt,
@@ -81,12 +94,12 @@ def predict(
     if out is not None:
         predictions.write(fresh(out, force=force))
         say(f"written: {out}")
-    table = predictions.table
-    shown = [c for c in _SHOWN if c in table]
-    rows = [[_cell(row[c]) for c in shown] for _, row in table.head(_SHOWN_ROWS).iterrows()]
+    found = predictions.table
+    shown = [c for c in _SHOWN if c in found]
+    rows = [[_cell(row[c]) for c in shown] for _, row in found.head(_SHOWN_ROWS).iterrows()]
     result_table(shown, rows)
-    if len(table) > _SHOWN_ROWS:
-        say(f"and {len(table) - _SHOWN_ROWS} more rows" + ("" if out else "; give --out to keep them"))
+    if len(found) > _SHOWN_ROWS:
+        say(f"and {len(found) - _SHOWN_ROWS} more rows" + ("" if out else "; give --out to keep them"))
     failed = int(predictions.images()["error"].notna().sum())
     if failed:
         say(f"{failed} of {len(predictions)} images could not be used; the column `error` says why")
@@ -97,6 +110,20 @@ def budget_lines(point: BudgetPoint) -> list[str]:
     """What a budget buys, and which groups pay for it, one sentence each."""
     lines = [f"expected FLOPs: {point.share:.0%} of the whole network's, as on the validation images"]
     return lines + [f"warning: {change}" for change in point.falls]
+
+
+def _inputs(
+    predictor: Predictor, images: list[Path], table: Path | None
+) -> tuple[pd.DataFrame | None, Sequence[Source]]:
+    """The rows of the table, and the images: as given, or those that the table names of every patient."""
+    from resight.cohorts import load_cases, load_clinical
+    from resight.errors import SettingsError
+
+    if table is not None and predictor.manifest.modalities:
+        return load_cases(table, predictor.manifest.modalities)
+    if not images:
+        raise SettingsError("nothing to predict", where="command line", expected="images, or a table that names them")
+    return None if table is None else load_clinical(table), images
 
 
 def bundle_folder(path: Path) -> Path:

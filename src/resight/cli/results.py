@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from resight.cli.console import result_table, say
 
 if TYPE_CHECKING:
-    from resight.evaluation import Evaluation
+    from resight.evaluation import Evaluation, Prognosis
+    from resight.experiments.inputs import InputReport
     from resight.types import MetricValue
 
 _SHOWN = ("auroc", "auprc", "sensitivity", "specificity", "brier", "ece")
@@ -37,6 +38,38 @@ def show_evaluation(evaluation: Evaluation, title: str) -> None:
         result_table(("without any image", "label", *_BASELINE_METRICS), baselines)
     for note in evaluation.notes:
         say(f"note: {note}")
+
+
+def show_prognosis(prognosis: Prognosis) -> None:
+    """Print concordance, and one row per point in time."""
+    title = f"{prognosis.events} events among {prognosis.images} rows of {prognosis.patients} patients"
+    whole = [("Harrell", prognosis.harrell), ("Uno", prognosis.uno), ("integrated Brier", prognosis.integrated_brier)]
+    result_table(("prognosis", "value"), [(name, str(value)) for name, value in whole], title=title)
+    rows = [
+        (
+            f"{at.horizon:g}",
+            str(at.auroc),
+            str(at.brier),
+            f"{at.brier_without_model:.3f}",
+            f"{at.expected:.3f}",
+            str(at.observed),
+        )
+        for at in prognosis.horizons
+    ]
+    result_table(("by time", "AUROC", "Brier", "Brier without model", "expected", "observed"), rows)
+    for note in prognosis.notes:
+        say(f"note: {note}")
+
+
+def show_inputs(inputs: InputReport) -> None:
+    """Print what is reached with each choice of inputs, and what all of them gain over it."""
+    rows = [
+        (arm.name, str(arm.value), "" if arm.gain is None else str(arm.gain), "" if arm.p != arm.p else f"{arm.p:.4f}")
+        for arm in inputs.arms
+    ]
+    result_table(("inputs", inputs.metric, "gain of all inputs", "p"), rows)
+    for sentence in inputs.sentences:
+        say(sentence)
 
 
 def _cells(metrics: Mapping[str, MetricValue], names: list[str] | tuple[str, ...]) -> list[str]:

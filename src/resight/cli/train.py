@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resight.cli.console import fresh, progress_bars, result_json, say
-from resight.cli.results import show_evaluation
+from resight.cli.results import show_evaluation, show_inputs, show_prognosis
 
 
 def train(
@@ -43,9 +43,14 @@ def train(
     with progress_bars() as progress:
         run = train_experiment(chosen, out, resume=resume, progress=progress)
     if as_json:
-        result_json(run.judged.evaluation.to_dict())
+        found = {"prognosis": run.judged.prognosis, "inputs": run.inputs}
+        result_json(run.judged.evaluation.to_dict() | {k: v.to_dict() for k, v in found.items() if v is not None})
     else:
         show_evaluation(run.judged.evaluation, f"{run.prepared.cohort.name}, {run.judged.evaluated_on} images")
+        if run.judged.prognosis is not None:
+            show_prognosis(run.judged.prognosis)
+        if run.inputs is not None:
+            show_inputs(run.inputs)
     for note in run.judged.notes:
         say(f"validation: {note}")
     say(f"report: {run.folder / 'report.html'}")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from resight.cohorts.columns import TEXT_COLUMNS, canonical_columns, is_split_name
-from resight.cohorts.labels import read_labels
+from resight.cohorts.labels import Labelled, read_labels
 from resight.cohorts.locate import find_images
+from resight.cohorts.modalities import named_by_modalities, with_files
 from resight.cohorts.options import CohortOptions
+from resight.cohorts.survival import interval_names, read_survival
 from resight.errors import CohortError
 from resight.imaging import list_images
 from resight.tables import read_table
@@ -50,7 +52,12 @@ def load_cohort(options: CohortOptions) -> Cohort:
     where = str(table_path or path)
     if options.patient_pattern:
         table["patient_id"] = _patients(table["image"], options.patient_pattern, where)
-    found = read_labels(table, options, where)
+    horizons: tuple[float, ...] = ()
+    if options.time_column is not None:
+        table, horizons = read_survival(table, options, where)
+        found = Labelled(table[list(interval_names(horizons))], "multilabel", ())
+    else:
+        found = read_labels(table, options, where)
     attributes = table.drop(columns=[*found.consumed, *(c for c in RESERVED_COLUMNS if c in table)])
     attributes = attributes.drop(columns=[c for c in attributes if c in found.values])
     reserved = [c for c in RESERVED_COLUMNS if c in table]
@@ -59,9 +66,12 @@ def load_cohort(options: CohortOptions) -> Cohort:
     table = pd.concat([table[reserved], found.values, attributes], axis=1)
     if table_path is not None:
         table, root = _with_images(table, root, options, where, notes)
+        table = with_files(table, root, options, where, notes)
     table = _without_duplicates(table, [*reserved, *labels], where, notes)
     name = options.name or (path.parent if path.is_file() else path).resolve().name
-    return Cohort(table.reset_index(drop=True), labels, found.task, root, name, tuple(notes))
+    return Cohort(
+        table.reset_index(drop=True), labels, found.task, root, name, tuple(notes), options.modalities, horizons
+    )
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -74,9 +84,12 @@ def _table_in(folder: Path) -> Path | None:
 
 def _read_rows(path: Path, options: CohortOptions) -> tuple[pd.DataFrame, list[str]]:
     chosen = (options.image_column, options.patient_column, options.split_column, options.label_column)
-    table = read_table(path, error=CohortError, text_columns=(*TEXT_COLUMNS, *filter(None, chosen)))
+    text_columns = (*TEXT_COLUMNS, *filter(None, chosen), *options.modalities)
+    table = read_table(path, error=CohortError, text_columns=text_columns)
     if table.empty:
         raise CohortError("the table has no rows", where=str(path))
+    if options.modalities:
+        table = named_by_modalities(table, options, str(path))
     return canonical_columns(table, options, str(path))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from resight.settings import Options
 from resight.types import Task
@@ -33,9 +34,31 @@ class CohortOptions(Options):
         default="ignore", description="what -1 or 'u' becomes: masked, 0, 1, or a fixed number between 0.55 and 0.85"
     )
     blank: Literal["ignore", "negative"] = Field(default="ignore", description="what an empty label becomes")
+    modalities: tuple[str, ...] = Field(
+        default=(), description="columns that name several images of each row, blank where one is missing"
+    )
+    time_column: str | None = Field(default=None, description="follow-up time: labels become intervals of time")
+    event_column: str | None = Field(default=None, description="1 where the event ended the follow-up, 0: censored")
+    intervals: int | tuple[float, ...] = Field(
+        default=6,
+        description="ends of the intervals, rising, or how many; of a number, training events choose the ends",
+    )
     label_map: Path | None = Field(
         default=None, description="TOML or CSV of labels and synonyms, or 'chest-xray', which comes along"
     )
     missing_images: Literal["error", "drop", "keep"] = Field(
         default="error", description="what happens to rows whose image is not there"
     )
+
+    @model_validator(mode="after")
+    def _followed(self) -> CohortOptions:
+        if (self.time_column is None) != (self.event_column is None):
+            raise ValueError("time_column and event_column together")
+        if self.time_column is not None and (self.labels or self.label_column or self.task):
+            raise ValueError("either labels or a time to an event")
+        ends = self.intervals
+        if isinstance(ends, int) and not 2 <= ends <= 100:
+            raise ValueError("2 to 100 intervals")
+        if isinstance(ends, tuple) and not (len(ends) > 1 and all(a < b for a, b in pairwise((0.0, *ends)))):
+            raise ValueError("two or more ends of intervals, rising and above 0")
+        return self

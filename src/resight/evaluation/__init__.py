@@ -28,10 +28,18 @@ from resight.evaluation.discrimination import (
 )
 from resight.evaluation.evaluate import evaluate
 from resight.evaluation.group_changes import GroupChange, groups_of, sensitivity_changes
+from resight.evaluation.hazards import survival_columns, survival_of
 from resight.evaluation.multiclass import class_metrics
 from resight.evaluation.net_benefit import DecisionCurve, decision_curve
 from resight.evaluation.operating_points import OperatingPoint, OperatingRule, choose_operating_points, decide
 from resight.evaluation.options import EvaluationOptions
+from resight.evaluation.prognosis import (
+    HorizonResult,
+    Prognosis,
+    compare_prognoses,
+    evaluate_prognosis,
+    is_prognosis,
+)
 from resight.evaluation.proportions import clopper_pearson, proportion, wilson
 from resight.evaluation.recalibration import Calibration, CalibrationMethod, LabelCalibration, fit_calibration
 from resight.evaluation.resampling import Statistic, bootstrap, patient_index, with_percentiles
@@ -59,6 +67,7 @@ __all__ = [
     "Evaluation",
     "EvaluationOptions",
     "GroupChange",
+    "HorizonResult",
     "LabelCalibration",
     "LabelComparison",
     "LabelResult",
@@ -67,6 +76,7 @@ __all__ = [
     "OperatingPoint",
     "OperatingResult",
     "OperatingRule",
+    "Prognosis",
     "RiskCoverage",
     "SetQuality",
     "Statistic",
@@ -83,6 +93,7 @@ __all__ = [
     "class_metrics",
     "clopper_pearson",
     "compare",
+    "compare_prognoses",
     "confidence_of",
     "confusion",
     "debiased_rms_error",
@@ -92,11 +103,13 @@ __all__ = [
     "delong",
     "ece",
     "evaluate",
+    "evaluate_prognosis",
     "fit_calibration",
     "fit_conformal",
     "fit_points",
     "groups_of",
     "holm",
+    "is_prognosis",
     "judge_sets",
     "judge_uncertainty",
     "leave",
@@ -116,6 +129,8 @@ __all__ = [
     "slope_and_intercept",
     "specificity_at_sensitivity",
     "sureness",
+    "survival_columns",
+    "survival_of",
     "wilson",
     "with_percentiles",
 ]

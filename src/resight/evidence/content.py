@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from resight.evaluation import Evaluation, OperatingPoint
+from resight.evaluation import Evaluation, OperatingPoint, Prognosis
 from resight.types import MetricValue
 
 if TYPE_CHECKING:  # a section holds charts, which know this file
@@ -142,6 +142,17 @@ class BudgetLine:
 
 
 @dataclass(frozen=True)
+class InputRow:
+    """One choice of inputs: what is reached with it, and what all inputs gain over it (None for all inputs)."""
+
+    name: str
+    value: MetricValue
+    gain: MetricValue | None
+    p: float
+    how: str
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything a report says; what is empty gets no section, except where its absence must be said.
 
@@ -165,6 +176,9 @@ class ReportContent:
         subgroups: results by group.
         budgets: the network without a budget, then with less work; empty for networks that cannot skip any.
         sections: others, shown before the limits.
+        inputs: what each input adds, all inputs first.
+        inputs_say: what follows from that, one sentence each.
+        prognosis: where labels are intervals of time.
         limits: sentences added to those the report derives from the numbers.
         sources: number of hospitals or data sets the images come from; None when not known.
         provenance: versions, seed, hardware, code and data fingerprint; may be nested.
@@ -190,6 +204,9 @@ class ReportContent:
     subgroups: tuple[SubgroupRow, ...] = ()
     budgets: tuple[BudgetLine, ...] = ()
     sections: tuple[Section, ...] = ()
+    inputs: tuple[InputRow, ...] = ()
+    inputs_say: tuple[str, ...] = ()
+    prognosis: Prognosis | None = None
     limits: tuple[str, ...] = ()
     sources: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])

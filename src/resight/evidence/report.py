@@ -11,7 +11,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from resight.evidence import plots, result_tables, summary, tables
+from resight.evidence import input_tables, plots, result_tables, summary, tables
 from resight.evidence.content import Example, ReportContent
 from resight.evidence.page import asset, environment, write_html
 from resight.evidence.pictures import data_uris
@@ -59,6 +59,8 @@ def render_report(content: ReportContent) -> str:
     shown = {
         "data": bool(content.splits or content.leak_check or content.excluded or content.alerts),
         "decisions": bool(operating or decision.figures),
+        "inputs": bool(content.inputs),
+        "prognosis": content.prognosis is not None,
         "groups": bool(content.subgroups),
         "work": bool(content.budgets),
         "examples": bool(content.examples),
@@ -95,6 +97,9 @@ def render_report(content: ReportContent) -> str:
             frequencies=summary.frequencies(evaluation),
             operating_tables=operating,
             decision=decision,
+            input_tables=input_tables.input_tables(content.inputs, prognosis=content.prognosis is not None),
+            prognosis_tables=input_tables.prognosis_tables(content.prognosis),
+            prognosis_charts=input_tables.prognosis_charts(content.prognosis),
             group_tables=tables.group_tables(content),
             budget_tables=tables.budget_tables(content),
             budget_falls=[(line.name, fall) for line in content.budgets for fall in line.falls],
@@ -115,6 +120,8 @@ _SECTIONS = (
     ("results", "Telling findings apart"),
     ("calibration", "Probabilities"),
     ("decisions", "Decisions"),
+    ("prognosis", "Prognosis"),
+    ("inputs", "What each input adds"),
     ("groups", "Groups"),
     ("work", "Work"),
     ("examples", "Examples"),

@@ -12,6 +12,7 @@ import torch
 
 from resight.errors import DataError, PredictionsError
 from resight.evaluation import Budgets
+from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
@@ -97,7 +98,9 @@ def remember(prepared: Prepared, judged: Judged, sentinels: Sentinels, seed: int
 
 def make_manifest(
     settings: ExperimentSettings,
+    prepared: Prepared,
     judged: Judged,
+    inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
     reference: dict[str, Any] | None = None,
@@ -108,7 +111,9 @@ def make_manifest(
 
     Args:
         settings: of the run.
+        prepared: the cohort; says how its table was encoded.
         judged: calibration, operating points and figures.
+        inputs: what each input adds, where there are several.
         sentinels: learned from the training images.
         record: of the run, for versions and counts.
         reference: from `remember`.
@@ -124,6 +129,8 @@ def make_manifest(
         task=judged.predictions.task,
         recipe=settings.recipe,
         model=settings.model,
+        encoding=prepared.encoding,
+        horizons=prepared.cohort.horizons,
         calibration=judged.calibration,
         conformal=judged.conformal,
         operating_points=judged.operating_points,
@@ -131,8 +138,8 @@ def make_manifest(
         sentinels=sentinels.to_dict(),
         reference=reference,
         intended_use=settings.intended_use,
-        limits=_limits(settings, judged, verdict),
-        metrics=_figures(judged) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
+        limits=(*_limits(settings, judged, verdict), *(inputs.sentences if inputs else ())),
+        metrics=_figures(judged, inputs) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),
         versions={name: version for name, version in versions.items() if version},
@@ -148,11 +155,13 @@ def _without_folders(value: Any) -> Any:
     return value.name if isinstance(value, Path) else value
 
 
-def _figures(judged: Judged) -> dict[str, Any]:
-    """Metrics without curves: what a card shows."""
+def _figures(judged: Judged, inputs: InputReport | None) -> dict[str, Any]:
+    """Metrics without curves: what a card shows, and what is measured of a prognosis and of several inputs."""
     whole = judged.evaluation.to_dict()
     labels = [{key: label[key] for key in ("label", "counts", "metrics")} for label in whole["labels"]]
-    return {"labels": labels, "macro": whole["macro"], "overall": whole["overall"], "notes": whole["notes"]}
+    figures = {"labels": labels, "macro": whole["macro"], "overall": whole["overall"], "notes": whole["notes"]}
+    more = {"prognosis": judged.prognosis, "inputs": inputs}
+    return figures | {name: one.to_dict() for name, one in more.items() if one is not None}
 
 
 def _limits(settings: ExperimentSettings, judged: Judged, verdict: Verdict | None) -> tuple[str, ...]:

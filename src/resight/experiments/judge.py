@@ -13,19 +13,22 @@ from resight.evaluation import (
     Conformal,
     Evaluation,
     OperatingPoint,
+    Prognosis,
     Uncertainty,
     choose_operating_points,
     decide,
     evaluate,
+    evaluate_prognosis,
     fit_calibration,
     fit_conformal,
     judge_uncertainty,
+    survival_columns,
 )
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
 from resight.predictions import Predictions, scores_of
-from resight.types import Cohort, Scores
+from resight.types import OUTCOME_COLUMNS, Cohort, Scores
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Judged:
         conformal: thresholds of sets, chosen on the validation images.
         uncertainty: how sets and confidence did on the rows evaluated.
         notes: what the validation images could not decide, one sentence each.
+        prognosis: the same rows as times to an event, where the labels are intervals of time.
     """
 
     calibration: Calibration
@@ -51,6 +55,7 @@ class Judged:
     conformal: Conformal
     uncertainty: Uncertainty
     notes: tuple[str, ...] = ()
+    prognosis: Prognosis | None = None
 
 
 def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) -> Judged:
@@ -97,6 +102,7 @@ def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) 
         conformal,
         judge_uncertainty(predictions.part(split=evaluated_on), conformal, options),
         _notes(cohort.labels, calibration, points),
+        evaluate_prognosis(predictions, options) if cohort.horizons else None,
     )
 
 
@@ -119,7 +125,8 @@ def _table(
     points: tuple[OperatingPoint, ...],
     conformal: Conformal,
 ) -> Predictions:
-    columns = [c for c in ("image", "patient_id", "split", *cohort.attributes) if c in cohort.table.columns]
+    outcome = OUTCOME_COLUMNS if cohort.horizons else ()
+    columns = [c for c in ("image", "patient_id", "split", *outcome, *cohort.attributes) if c in cohort.table.columns]
     images = cohort.table[columns].copy()
     images["split"] = np.where(ensemble.validation, "validation", cohort.table["split"])
     if (ensemble.folds >= 0).any():
@@ -136,6 +143,7 @@ def _table(
         conformal=conformal.words(probabilities),
         target=cohort.targets(),
         mask=cohort.mask(),
+        **survival_columns(probabilities, cohort.horizons),
     )
     predictions.table["operating_point"] = name
     return predictions

@@ -12,6 +12,7 @@ from resight.backbones import BACKBONES
 from resight.experiments.settings import ExperimentSettings
 from resight.heads import HEADS
 from resight.models import build_classifier
+from resight.multimodal import FUSIONS, STEMS
 from resight.registry import Registry
 from resight.settings import load_toml, place_of, validate
 from resight.training import LOSSES, OBJECTIVES
@@ -44,9 +45,11 @@ def load_experiment(
         member = registry.member(name, where=place)
         validate(member.options, options, where=str(path), text=text, below=below, overridden=given)
 
-    for registry, part in ((BACKBONES, "backbone"), (HEADS, "head")):
-        options = dict(getattr(settings.model, part))
-        check(registry, options.pop("name"), options, "model", part)
+    parts = {"backbone": BACKBONES, "head": HEADS, "fusion": FUSIONS, "stem": STEMS}
+    for part, registry in parts.items():
+        if (named := getattr(settings.model, part)) is not None:
+            options = dict(named)
+            check(registry, options.pop("name"), options, "model", part)
     if settings.model.exits.after:
         _check_exits(settings)
     loss = settings.training.loss

@@ -99,8 +99,10 @@ def new_classifier(settings: ExperimentSettings, prepared: Prepared, seed: int) 
     return build_classifier(
         settings.model,
         labels=prepared.cohort.labels,
-        channels=settings.recipe.channels,
+        channels=settings.recipe.input_channels,
         dims=len(settings.recipe.size_px),
+        modalities=max(len(settings.recipe.modalities), 1),
+        encoding=prepared.encoding,
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from resight.cohorts import load_cohort, split_cohort
 from resight.errors import CohortError
 from resight.experiments.settings import ExperimentSettings
 from resight.fairness import make_groupings
+from resight.multimodal import ClinicalOptions, TableEncoding
 from resight.preprocess import Store
 from resight.training.data import TrainingData
-from resight.types import Cohort, Progress, RowMask
+from resight.types import OUTCOME_COLUMNS, RESERVED_COLUMNS, Cohort, Progress, RowMask
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,6 +32,8 @@ class Prepared:
         excluded: `image` and `reason` of the images that could not be used.
         assessed: how many images the table named.
         groups: `(N,)` group of each image, where training treats groups apart; None otherwise.
+        encoding: of the clinical columns, fitted on training rows; None where the model reads none.
+        clinical: the encoded columns `(N, T)`.
     """
 
     cohort: Cohort
@@ -39,13 +42,21 @@ class Prepared:
     excluded: pd.DataFrame
     assessed: int
     groups: Int[np.ndarray, " N"] | None = None
+    encoding: TableEncoding | None = None
+    clinical: Float[np.ndarray, "N T"] | None = None
 
     def samples(self, keep: RowMask) -> TrainingData:
         """The images where `keep` is true, as training data."""
         part = self.cohort.rows(keep)
-        groups = None if self.groups is None else self.groups[keep]
         return TrainingData(
-            self.store, self.rows[keep], part.targets(), part.mask(), tuple(part.table["image"]), groups
+            self.store,
+            self.rows[keep],
+            part.targets(),
+            part.mask(),
+            tuple(part.table["image"]),
+            groups=None if self.groups is None else self.groups[keep],
+            table=None if self.clinical is None else self.clinical[keep],
+            modalities=max(len(part.modalities), 1),
         )
 
     def in_split(self, split: str) -> RowMask:
@@ -68,10 +79,11 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> P
         OutputError: the store does not fit its budget or the disk.
         SettingsError: there is no attribute `training.group`.
     """
-    cohort = load_cohort(settings.cohort)
+    modalities = tuple(modality.name for modality in settings.recipe.modalities)
+    cohort = load_cohort(settings.cohort.model_copy(update={"modalities": modalities}))
     cohort = split_cohort(cohort, settings.split)
     store = Store.build(
-        cohort.paths,
+        cohort.files,
         settings.recipe,
         folder,
         max_bytes=int(settings.store.max_gb * 1e9),
@@ -90,7 +102,8 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> P
         if split not in set(usable.table["split"]):
             raise CohortError(f"the {split} split is empty", where=cohort.name, fix="Change the [split] section.")
     groups = _groups(settings.training.group, usable)
-    return Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort), groups)
+    prepared = Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort), groups)
+    return prepared if settings.model.clinical is None else _with_table(prepared, settings.model.clinical, settings)
 
 
 def _groups(attribute: str, cohort: Cohort) -> Int[np.ndarray, " N"] | None:
@@ -99,6 +112,18 @@ def _groups(attribute: str, cohort: Cohort) -> Int[np.ndarray, " N"] | None:
         return None
     (grouping,) = make_groupings(cohort.table, [attribute])
     return np.where(grouping.index < 0, len(grouping.groups), grouping.index)
+
+
+def _with_table(prepared: Prepared, options: ClinicalOptions, settings: ExperimentSettings) -> Prepared:
+    """Encode the clinical columns; with folds every row outside the test split is learned from."""
+    cohort = prepared.cohort
+    told = {*cohort.labels, *RESERVED_COLUMNS, *OUTCOME_COLUMNS, settings.cohort.label_column}
+    if answers := [name for name in options.columns if name in told]:
+        found = f"{answers[0]!r} is what is to be predicted, or names the row"
+        raise CohortError(found, where="model.clinical.columns", expected="attributes of the patient")
+    learned = ~prepared.in_split("test") if settings.folds else prepared.in_split("train")
+    encoding = TableEncoding.fit(cohort.table[learned], options, where=cohort.name)
+    return replace(prepared, encoding=encoding, clinical=encoding.encode(cohort.table, where=cohort.name))
 
 
 def smoke(settings: ExperimentSettings) -> ExperimentSettings:

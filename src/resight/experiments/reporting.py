@@ -13,12 +13,14 @@ from resight.evidence import (
     Alert,
     Example,
     Exclusion,
+    InputRow,
     LabelCount,
     LeakCheck,
     ReportContent,
     SplitSummary,
     doubt_section,
 )
+from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
@@ -41,6 +43,7 @@ def report_content(
     prepared: Prepared,
     ensemble: Ensemble,
     judged: Judged,
+    inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
     verdict: Verdict,
@@ -64,6 +67,9 @@ def report_content(
         explained_by=_EXPLAINER,
         limits=judged.notes,
         sections=(doubt_section(judged.uncertainty, _set_notes(judged)),),
+        inputs=tuple(InputRow(a.name, a.value, a.gain, a.p, a.how) for a in inputs.arms) if inputs else (),
+        inputs_say=inputs.sentences if inputs else (),
+        prognosis=judged.prognosis,
         verdict=_trust_in_maps(verdict),
         alerts=_alerts(prepared, judged, sentinels),
         provenance=record,
@@ -158,8 +164,14 @@ def _examples(
     for done, (image_name, label) in enumerate(chosen):
         prepared_image = prepared.store[int(prepared.rows[row_of[image_name]])]
         batch = torch.from_numpy(np.array(prepared_image)[None]).to(device)
-        evidence = explainer.explain(model, batch)[0, cohort.labels.index(label)]
-        examples.append(_example(judged, prepared_image, np.asarray(evidence), image_name, label))
+        asked = model
+        if prepared.clinical is not None:  # the map explains the prediction that was made, with the patient's table
+            asked = model.beside(torch.from_numpy(prepared.clinical[[row_of[image_name]]]).to(device))
+        evidence = np.asarray(explainer.explain(asked, batch)[0, cohort.labels.index(label)])
+        if cohort.modalities:  # side by side, each under the same evidence
+            prepared_image = np.concatenate(np.split(prepared_image, len(cohort.modalities)), axis=-1)
+            evidence = np.tile(evidence, (1, len(cohort.modalities)))
+        examples.append(_example(judged, prepared_image, evidence, image_name, label))
         progress("explain", done + 1, len(chosen), image_name)
     return tuple(examples)
 

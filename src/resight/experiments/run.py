@@ -13,6 +13,7 @@ from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
 from resight.experiments.budgets import budget_lines, study_budgets
 from resight.experiments.bundling import fit_novelty, fit_sentinels, make_manifest, remember, training_cases
+from resight.experiments.inputs import InputReport, report_inputs
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import SPLITS, Prepared, prepare
@@ -34,15 +35,17 @@ class Run:
 
     Attributes:
         folder: holds `settings.toml`, `record.json`, `metrics.json`, `predictions.csv`, `excluded.csv`, `report.html`,
-            `budgets.json` (networks with exits or gates), `cases.safetensors` (features of the training cases),
-            `bundle/` and `checkpoints/`.
+            `bundle/`, `checkpoints/`, `cases.safetensors` (features of the training cases), and where they apply
+            `inputs.json` (several inputs), `prognosis.json` and `budgets.json` (networks with exits or gates).
         judged: all numbers.
         prepared: the cohort as it was used.
+        inputs: what each input adds; None for a network of one image alone.
     """
 
     folder: Path
     judged: Judged
     prepared: Prepared
+    inputs: InputReport | None = None
 
 
 def train_experiment(
@@ -67,8 +70,14 @@ def train_experiment(
     progress("evaluate", 0, 1, "")
     judged = judge(settings, prepared, ensemble)
     progress("evaluate", 1, 1, "")
+    inputs = report_inputs(
+        settings, prepared, ensemble, judged, folder / "checkpoints" / "images-only", resume=resume, progress=progress
+    )
     judged.predictions.write(folder / "predictions.csv")
     write_json(folder / "metrics.json", figures(judged))
+    for name, found in (("prognosis", judged.prognosis), ("inputs", inputs)):
+        if found is not None:
+            write_json(folder / f"{name}.json", found.to_dict())
     spent = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - began_cpu, 1)}
     record = make_record(prepared, ensemble, judged, spent)
     write_json(folder / "record.json", record)
@@ -81,16 +90,16 @@ def train_experiment(
     reference = remember(prepared, judged, sentinels, settings.training.seed)
     budgets = None if study is None else study.budgets
     verdict = judge_evidence(prepared, ensemble, judged)
-    manifest = make_manifest(settings, judged, sentinels, record, reference, budgets, verdict)
+    manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, reference, budgets, verdict)
     novelty = fit_novelty(prepared, ensemble, settings.training.seed)
     save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
     training_cases(prepared, ensemble).save(folder / CASES_FILE)
-    content = report_content(settings, prepared, ensemble, judged, sentinels, record, verdict, progress)
+    content = report_content(settings, prepared, ensemble, judged, inputs, sentinels, record, verdict, progress)
     content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):
         shutil.rmtree(folder / "store")
-    return Run(folder, judged, prepared)
+    return Run(folder, judged, prepared, inputs)
 
 
 def figures(judged: Judged) -> dict[str, Any]:

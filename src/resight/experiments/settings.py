@@ -94,4 +94,9 @@ class ExperimentSettings(Options):
             raise ValueError("folds is 0 (one split) or at least 2")
         if self.folds and self.members > 1:
             raise ValueError("either folds or members, as each fold is a member of the ensemble already")
+        names = tuple(modality.name for modality in self.recipe.modalities)
+        if self.cohort.modalities not in ((), names):
+            raise ValueError("cohort.modalities left away, or the names of recipe.modalities in the same order")
+        if names and (self.augmentation.hue_deg or self.augmentation.saturation):
+            raise ValueError("no change of colours where the channels are modalities")
         return self

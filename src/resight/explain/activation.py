@@ -59,19 +59,19 @@ def stage_evidence(classifier: Classifier, images: Float[Tensor, "B C *space"], 
             raise SettingsError(f"stage = {stage}: no gradient reaches it", where=where, expected="-1, the last stage")
         with torch.enable_grad():
             maps = classifier.stages(images.requires_grad_())  # also where all weights are frozen
-            logits = classifier.head(classifier.backbone.pool(maps[-1]))
+            logits = classifier.conclude(maps[-1])
             return StageEvidence(logits, maps[stage].detach(), label_gradients(logits, maps[stage]))
 
     with torch.no_grad():
         last = classifier.stages(images)[-1]
     with torch.enable_grad():
-        if classifier.backbone.pools_by_mean:
+        if classifier.pools_by_mean:
             features = classifier.backbone.pool(last).requires_grad_()
-            logits = classifier.head(features)
+            logits = classifier.answer(features)
             jacobian = label_gradients(logits, features)
             pixels = last[0, 0].numel()
             return StageEvidence(logits, last, (jacobian / pixels)[(..., *[None] * (last.ndim - 2))])
-        logits = classifier.head(classifier.backbone.pool(last.requires_grad_()))
+        logits = classifier.conclude(last.requires_grad_())
         return StageEvidence(logits, last.detach(), label_gradients(logits, last))
 
 

@@ -163,6 +163,10 @@ def _write(folder: Path, states: Sequence[dict[str, Tensor]], manifest: Manifest
 def _fingerprint(manifest: Manifest) -> dict[str, str]:
     """What weights must agree with; kept inside their file, so that it cannot be put beside another manifest."""
     meaning = {"labels": manifest.labels, "task": manifest.task, "channels": manifest.channels, "dims": manifest.dims}
+    if manifest.encoding is not None:
+        meaning["table"] = manifest.encoding.model_dump(mode="json")
+    if manifest.modalities:
+        meaning["modalities"] = manifest.modalities
     return {"resight": json.dumps(meaning)}
 
 
@@ -207,7 +211,14 @@ def _new_classifier(manifest: Manifest, where: str) -> Classifier:
     options = manifest.model.model_copy(update={"weights": None})
     try:
         with torch.device("meta"):
-            return build_classifier(options, labels=manifest.labels, channels=manifest.channels, dims=manifest.dims)
+            return build_classifier(
+                options,
+                labels=manifest.labels,
+                channels=manifest.channels,
+                dims=manifest.dims,
+                modalities=max(len(manifest.modalities), 1),
+                encoding=manifest.encoding,
+            )
     except SettingsError as error:
         raise BundleError(f"the model cannot be built ({error})", where=where) from error
 

@@ -21,6 +21,7 @@ def render_card(manifest: Manifest) -> str:
     size = " x ".join(map(str, manifest.recipe.size_px))
     interface = (
         f"Input: images of {manifest.channels} channel(s), brought to {size} pixels by the recipe in the manifest",
+        *_inputs(manifest),
         f"Output: {manifest.task}, {len(manifest.labels)} label(s): {', '.join(manifest.labels)}",
         f"Network: {network}{together}",
         "Probabilities: " + _calibration(manifest),
@@ -40,6 +41,16 @@ def render_card(manifest: Manifest) -> str:
         ("## Data", _bullets(f"{key}: {_plain(value)}" for key, value in manifest.data.items()) or "Not recorded."),
     )
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections) + "\n"
+
+
+def _inputs(manifest: Manifest) -> Iterator[str]:
+    """What is read besides one image."""
+    if manifest.modalities:
+        yield f"Images of each patient: {', '.join(manifest.modalities)}"
+    if manifest.encoding is not None and manifest.model.fusion is not None:
+        yield f"Clinical columns: {', '.join(manifest.encoding.names)}, joined by {manifest.model.fusion['name']}"
+    if manifest.horizons:
+        yield f"Prognosis: hazards of {len(manifest.horizons)} intervals of time up to {manifest.horizons[-1]:g}"
 
 
 def _calibration(manifest: Manifest) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import nn
 
@@ -54,11 +54,13 @@ class TorchEngine:
         self.precision: EnginePrecision = precision
         self.format: Precision = precision
 
-    def logits(self, prepared: PreparedImages) -> Scores:
-        """Logits `(B, L)` of prepared images."""
+    def logits(self, prepared: PreparedImages, clinical: Float[np.ndarray, "B T"] | None = None) -> Scores:
+        """Logits `(B, L)` of prepared images, and of encoded clinical columns where the network reads some."""
         with torch.inference_mode(), autocast(self.format, self.device):
-            images = channels_last(torch.from_numpy(prepared).to(self.device))
-            return self.network(images).double().cpu().numpy()
+            inputs = [channels_last(torch.from_numpy(prepared).to(self.device))]
+            if clinical is not None:
+                inputs.append(torch.from_numpy(clinical).to(self.device))
+            return self.network(*inputs).double().cpu().numpy()
 
 
 class EngineOptions(Options):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resight.models.classifier import Classifier, Images
+from resight.models.classifier import Classifier, Images, Table
 from resight.types import Task
 
 Combination = Literal["mean_logits", "mean_probabilities"]
@@ -32,13 +32,14 @@ class Ensemble(nn.Module):
         self.combination: Combination = combination
         self.task: Task = task
 
-    def forward(self, images: Images) -> Float[Tensor, "B L"]:
+    def forward(self, images: Images, table: Table | None = None) -> Float[Tensor, "B L"]:
         """Logits, one per label.
 
         Args:
             images: `(B, C, *space)`, `uint8` or floats, 0 to 255.
+            table: encoded clinical columns `(B, T)`, where the members read some.
         """
-        logits = torch.stack([member(images).float() for member in self.members])
+        logits = torch.stack([member(images, table).float() for member in self.members])
         if self.combination == "mean_logits":
             return logits.mean(dim=0)
         if self.task == "multiclass":

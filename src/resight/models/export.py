@@ -31,7 +31,8 @@ from resight.models.exported import (
     model_fingerprint,
 )
 from resight.models.graph import N_PROBES, write_graph
-from resight.models.predictor import Predictor, Source
+from resight.models.predictor import Predictor
+from resight.models.sources import Source
 from resight.predictions import Predictions
 from resight.settings import plain
 from resight.types import Cohort, PreparedImage, Progress, silent
@@ -83,6 +84,9 @@ def export_bundle(
         known = ", ".join(name for name, why in kind.precisions.items() if not why)
         raise SettingsError(f"{engine} in {precision}: {reason}", expected=f"{known}, or another engine")
     bundle = load_bundle(folder)
+    if bundle.manifest.encoding is not None or bundle.manifest.modalities:
+        found = "the network reads more than one image of each patient"
+        raise BundleError(found, where=str(folder), fix="Use it with PyTorch.")
     name = f"{engine}-{precision}"
     place = folder / ENGINES_FOLDER / name
     if name in list_exports(folder) and not replace:

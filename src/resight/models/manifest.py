@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from resight.evaluation import Budgets, Calibration, Conformal, OperatingPoint
 from resight.models.classifier import ModelOptions
 from resight.models.ensemble import Combination
+from resight.multimodal import TableEncoding
 from resight.preprocess import Recipe
 from resight.settings import Options
 from resight.types import Task
@@ -29,6 +30,10 @@ class Manifest(Options):
     task: Task
     recipe: Recipe = Field(description="how a file becomes the network's input; the same in training and service")
     model: ModelOptions = ModelOptions()
+    encoding: TableEncoding | None = Field(default=None, description="how clinical columns become numbers")
+    horizons: tuple[float, ...] = Field(
+        default=(), description="ends of the time intervals whose hazards the labels are; empty: findings"
+    )
     members: int = Field(default=1, ge=1, le=100, description="networks that answer together")
     combination: Combination = Field(default="mean_logits", description="how the members' answers become one")
     calibration: Calibration | None = Field(default=None, description="from logits to probabilities")
@@ -56,6 +61,10 @@ class Manifest(Options):
             raise ValueError("one label for a binary task and more for any other")
         if unknown := {point.label for point in self.operating_points} - set(self.labels):
             raise ValueError(f"operating points of the labels alone, not of {sorted(unknown)[0]!r}")
+        if (self.encoding is None) != (self.model.clinical is None):
+            raise ValueError("an encoding of the clinical columns where the model reads some, and only there")
+        if self.horizons and len(self.horizons) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} ends of intervals, not {len(self.horizons)}")
         if self.calibration and len(self.calibration.labels) != len(self.labels):
             raise ValueError(f"a calibration of {len(self.labels)} labels, not of {len(self.calibration.labels)}")
         if self.budgets and (self.members > 1 or self.budgets.exits != self.model.exits.after):
@@ -67,7 +76,12 @@ class Manifest(Options):
     @property
     def channels(self) -> int:
         """Channels of the network's input."""
-        return self.recipe.channels
+        return self.recipe.input_channels
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the images that are read of each patient; empty for one image."""
+        return tuple(modality.name for modality in self.recipe.modalities)
 
     @property
     def dims(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -15,21 +15,21 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from resight.errors import BundleError, ImageError, SettingsError, nearest
-from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, decide
-from resight.imaging import TONES, Sentinels, list_images, tone
+from resight.errors import BundleError, CohortError, ImageError, SettingsError, nearest
+from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, decide, survival_columns
+from resight.imaging import TONES, Sentinels, tone
 from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
+from resight.models.clinical_rows import ClinicalRows
 from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
 from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.several import Doubt, several_answers
+from resight.models.sources import Source, as_image, images_by_modality, named_sources
 from resight.predictions import Predictions
-from resight.types import Image, Pixels, PreparedImage, Progress, Scores, silent
-
-Source = str | Path | Pixels | Image
+from resight.types import Image, PreparedImage, Progress, Scores, silent
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class _Row:
 
     name: str
     prepared: PreparedImage | None = None
+    clinical: Float[np.ndarray, " T"] | None = None
     alerts: str = ""
     error: str | None = None
     tone: tuple[float, ...] = (float("nan"),) * len(TONES)
@@ -139,6 +140,7 @@ class Predictor:
         self,
         images: Source | Iterable[Source],
         *,
+        table: pd.DataFrame | None = None,
         operating_point: str | None = None,
         budget: float | None = None,
         doubt: Doubt | None = None,
@@ -153,7 +155,9 @@ class Predictor:
         Args:
             images: files, folders (every image below, a DICOM series being one image; those of a single folder are
                 named by their path in it), arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in
-                [0, 1]), `Image`s, or any mixture.
+                [0, 1]), `Image`s, or any mixture; of a bundle with several modalities, mappings from their names.
+            table: what the clinical columns of the bundle say, found by the column `image`: the name of a row, or the
+                file name alone. Nothing is known of images without a row.
             operating_point: decide at this one; the first of the bundle when not given.
             budget: answer with at most this share of the network's FLOPs on average, for bundles with exits or gates:
                 adds the columns `exit` (where an image left) and `flops_share` (what it took).
@@ -175,7 +179,9 @@ class Predictor:
         Raises:
             SettingsError: there is no such operating point, `batch`, `workers` or `passes` is below 1, there is nothing
                 for that budget, or the bundle cannot say what is asked.
+            CohortError: the table lacks a column, or there is none and the network was not trained to do without.
         """
+        clinical = ClinicalRows(self.manifest, table)
         point = self._choose_point(operating_point)
         spend = None if budget is None else self.budget_point(budget)
         if batch < 1 or workers < 1 or passes < 1:
@@ -186,7 +192,11 @@ class Predictor:
             found, fix = "novelty of a bundle that did not learn it", "Train again with this version."
             raise SettingsError(found, where=self.manifest.name, fix=fix)
         ask = _Ask(spend, doubt, passes, self._bundle.novelty if novelty else None)
-        sources: Iterable[Source] = [images] if isinstance(images, str | Path | np.ndarray | Image) else images
+        if doubt is not None and self.manifest.encoding is not None:
+            found = "several answers of a model that reads clinical columns"
+            raise SettingsError(found, where=self.manifest.name, fix="Predict without them.")
+        single = isinstance(images, str | Path | np.ndarray | Image | Mapping)
+        sources: Iterable[Source] = [images] if single else images  # type: ignore[list-item, assignment]
         if isinstance(sources, list | tuple):
             everything = list(named_sources(sources, relative=len(sources) == 1))
             named, total = iter(everything), len(everything)
@@ -194,11 +204,11 @@ class Predictor:
             named, total = named_sources(sources, relative=False), 0
         rows: list[_Row] = []
         answers: list[_Answers] = []
-        for chunk in self._prepared(named, batch, workers):
+        for chunk in self._prepared(named, clinical, batch, workers):
             answers.append(self._answers(chunk, ask))
-            rows += [replace(row, prepared=None) for row in chunk]
+            rows += [replace(row, prepared=None, clinical=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)
-        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, ask)
+        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, ask, clinical)
 
     def budget_point(self, budget: float) -> BudgetPoint:
         """What a budget buys: expected FLOPs, and what it does to AUROC and to the sensitivity of groups.
@@ -227,9 +237,20 @@ class Predictor:
         assert budgets is not None
         return AdaptiveRunner(self._bundle.members[0], budgets.deciding, self.manifest.task, engine)
 
-    def logits(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Scores:
-        """Logits `(B, L)` of images that the bundle's recipe prepared."""
-        return self.engine.logits(prepared)
+    def logits(
+        self, prepared: UInt8[np.ndarray, "B C *space"], clinical: Float[np.ndarray, "B T"] | None = None
+    ) -> Scores:
+        """Logits `(B, L)` of images that the bundle's recipe prepared, and of clinical columns that it encoded.
+
+        Raises:
+            SettingsError: clinical columns for an exported engine, whose graph takes images alone.
+        """
+        if clinical is None:
+            return self.engine.logits(prepared)
+        if not isinstance(self.engine, TorchEngine):
+            found = f"the engine {self.engine.name!r} for a model that reads clinical columns"
+            raise SettingsError(found, where="engine", expected="torch")
+        return self.engine.logits(prepared, clinical)
 
     def features(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Float[np.ndarray, "B F"]:
         """What the head of the first member takes, of images that the bundle's recipe prepared."""
@@ -256,35 +277,41 @@ class Predictor:
             ImageError: it cannot be read or used.
         """
         recipe = self.manifest.recipe
+        if isinstance(source, Mapping) or self.manifest.modalities:
+            return recipe.stack(images_by_modality(source, self.manifest, name))
         if isinstance(source, str | Path):
             return recipe.prepare(Path(source))
-        return recipe.apply(source if isinstance(source, Image) else _as_image(source, self.manifest.dims, name))
+        return recipe.apply(source if isinstance(source, Image) else as_image(source, self.manifest.dims, name))
 
     def prepared(self, images: Iterable[Source]) -> Iterator[PreparedImage]:
         """What the network sees of each image, one after the other; those that cannot be read are left out."""
         for name, source in named_sources(images, relative=False):
-            if (pixels := self._row(name, source).prepared) is not None:
-                yield pixels
+            try:
+                yield self.prepare(source, name)
+            except ImageError:
+                continue
 
-    def _prepared(self, named: Iterator[tuple[str, Source]], batch: int, workers: int) -> Iterator[list[_Row]]:
+    def _prepared(
+        self, named: Iterator[tuple[str, Source]], clinical: ClinicalRows, batch: int, workers: int
+    ) -> Iterator[list[_Row]]:
         """Batches of rows; the next one is read while the network works on this one."""
         with ThreadPoolExecutor(workers) as pool:
             ahead: deque[list[Future[_Row]]] = deque()
             while chunk := list(islice(named, batch)):
-                ahead.append([pool.submit(self._row, name, source) for name, source in chunk])
+                ahead.append([pool.submit(self._row, name, source, clinical) for name, source in chunk])
                 if len(ahead) > 1:
                     yield [future.result() for future in ahead.popleft()]
             for futures in ahead:
                 yield [future.result() for future in futures]
 
-    def _row(self, name: str, source: Source) -> _Row:
+    def _row(self, name: str, source: Source, clinical: ClinicalRows) -> _Row:
         try:
-            prepared = self.prepare(source, name)
-        except ImageError as error:
+            prepared, (encoded, known) = self.prepare(source, name), clinical.row(name)
+        except (ImageError, CohortError) as error:
             return _Row(name, error=str(error))
         flags = self._sentinels.check(prepared) if self._sentinels else ()
-        alerts = "; ".join(flag.name for flag in flags)
-        return _Row(name, prepared, alerts, tone=tuple(tone(prepared).values()))
+        alerts = "; ".join([*(flag.name for flag in flags), *([] if known else ["no clinical data"])])
+        return _Row(name, prepared, encoded, alerts, tone=tuple(tone(prepared).values()))
 
     def _answers(self, rows: list[_Row], ask: _Ask) -> _Answers:
         usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
@@ -297,7 +324,8 @@ class Predictor:
         if ask.doubt is not None:
             answers.logits[where], answers.spread[where] = self._several(images, ask.doubt, ask.passes)
         elif ask.budget is None:
-            answers.logits[where] = self.logits(images)
+            table = [row.clinical for row in rows if row.prepared is not None and row.clinical is not None]
+            answers.logits[where] = self.logits(images, np.stack(table) if table else None)
         else:
             left = self._adaptive.run(images, ask.budget)
             answers.logits[where], answers.probabilities[where] = left.logits, left.probabilities
@@ -312,7 +340,9 @@ class Predictor:
             raise SettingsError(f"no operating point {name!r}", where=self.manifest.name, fix=nearest(name, known))
         return name
 
-    def _table(self, rows: list[_Row], answers: _Answers, point: str | None, ask: _Ask) -> Predictions:
+    def _table(
+        self, rows: list[_Row], answers: _Answers, point: str | None, ask: _Ask, clinical: ClinicalRows
+    ) -> Predictions:
         manifest, logits = self.manifest, answers.logits
         images = pd.DataFrame(
             {
@@ -321,6 +351,8 @@ class Predictor:
                 "error": pd.Series([row.error for row in rows], dtype=object),
             }
         )
+        for name, values in clinical.outcomes(tuple(images["image"])).items():
+            images[name] = values
         scores = self._uncalibrated.apply(logits)
         probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
         points = manifest.operating_points
@@ -343,6 +375,7 @@ class Predictor:
             columns["conformal"] = manifest.conformal.words(probabilities)
         if ask.doubt is not None:
             columns["spread"] = answers.spread
+        columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)
         return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 
 
@@ -364,36 +397,3 @@ def _sentinels(manifest: Manifest) -> Sentinels | None:
         return None if manifest.sentinels is None else Sentinels.from_dict(manifest.sentinels)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"its sentinels cannot be used ({error!r})", where=manifest.name) from error
-
-
-def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
-    """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
-    for index, source in enumerate(sources):
-        if isinstance(source, np.ndarray):
-            yield f"array_{index}", source
-        elif isinstance(source, Image):
-            yield source.source_id or f"image_{index}", source
-        elif not (path := Path(source)).is_dir() or (found := list_images(path)) in ([path], []):
-            yield str(source), path
-        else:
-            yield from ((file.relative_to(path).as_posix() if relative else str(file), file) for file in found)
-
-
-def _as_image(array: Pixels, dims: int, name: str) -> Image:
-    """An array as an image of unknown spacing.
-
-    Raises:
-        ImageError: shape, type or range is not that of an image.
-    """
-    pixels = array[None] if array.ndim == dims else array
-    if pixels.ndim != dims + 1 or pixels.shape[0] not in (1, 3) or 0 in pixels.shape:
-        expected = f"channels first, 1 or 3 of them, then {dims} axes"
-        raise ImageError(f"an array of shape {array.shape}", where=name, expected=expected)
-    if pixels.dtype != np.uint8:
-        if not np.issubdtype(pixels.dtype, np.floating):
-            raise ImageError(f"an array of {array.dtype}", where=name, expected="uint8, or floats in [0, 1]")
-        if not (pixels.min() >= 0 and pixels.max() <= 1):
-            found = f"values from {pixels.min():g} to {pixels.max():g}"
-            raise ImageError(found, where=name, expected="floats in [0, 1], or uint8")
-        pixels = pixels.astype(np.float32)
-    return Image(pixels, (float("nan"),) * dims, "OT", name)

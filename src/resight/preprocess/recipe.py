@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +17,19 @@ from resight.imaging import VOI, read
 from resight.preprocess.colour import shades_of_grey
 from resight.preprocess.geometry import Affine, AxisFit, Resize, fit, place, to_original
 from resight.preprocess.intensity import Standardisation, standardise
+from resight.preprocess.registered import Align, registered
 from resight.settings import Options
-from resight.types import Image, Pixels, PreparedImage
+from resight.types import Files, Image, Pixels, PreparedImage
 
 _ARITHMETIC = 1  # to be raised when the same settings would give other pixels than before
+
+
+class Modality(Options):
+    """One of several images of a patient: a column of the cohort, and how its grey levels are read."""
+
+    name: str = Field(description="column of the cohort that names the files")
+    voi: VOI | None = Field(default=None, description="which grey levels are shown; those of the recipe if not given")
+    intensity: Standardisation | None = Field(default=None, description="as in the recipe, for this modality alone")
 
 
 class Recipe(Options):
@@ -48,19 +58,65 @@ class Recipe(Options):
         default="as_stored", description="whether the colour of the light is taken out of colour pictures"
     )
 
+    modalities: tuple[Modality, ...] = Field(
+        default=(), description="several images of each patient, stacked as channels; empty: one image"
+    )
+    align: Align = Field(
+        default="require", description="require one grid of all modalities, resample to the first, or independent views"
+    )
+
+    @model_validator(mode="after")
+    def _several(self) -> Recipe:
+        names = [modality.name for modality in self.modalities]
+        if len(set(names)) < len(names) or len(names) == 1:
+            raise ValueError("two or more modalities with different names, or none")
+        return self
+
     @model_validator(mode="after")
     def _same_axes(self) -> Recipe:
         if self.spacing_mm is not None and len(self.spacing_mm) != len(self.size_px):
             raise ValueError(f"one spacing for each of the {len(self.size_px)} axes")
         return self
 
-    def prepare(self, path: Path) -> PreparedImage:
-        """Read a file and apply the recipe.
+    @property
+    def input_channels(self) -> int:
+        """Channels of the network's input, all modalities together."""
+        return self.channels * max(len(self.modalities), 1)
+
+    def prepare(self, files: Files) -> PreparedImage:
+        """Read a file, or one of each modality, and apply the recipe.
 
         Raises:
-            ImageError: it cannot be read, or has another number of axes.
+            ImageError: it cannot be read, has another number of axes, or modalities do not lie on one grid.
         """
-        return self.apply(read(path, voi=self.voi, at_least_px=max(self.size_px)))
+        if isinstance(files, Path):
+            self._check_count(1, str(files))
+            return self.apply(read(files, voi=self.voi, at_least_px=max(self.size_px)))
+        self._check_count(len(files), str(next(filter(None, files), "")))
+        images = [
+            None if path is None else read(path, voi=modality.voi or self.voi)
+            for path, modality in zip(files, self.modalities, strict=True)
+        ]
+        return self.stack(images)
+
+    def stack(self, images: Sequence[Image | None]) -> PreparedImage:
+        """What the network sees of several images of one patient, side by side as channels; 0 where one is missing.
+
+        Args:
+            images: one for each modality, in order; None where it is missing.
+
+        Raises:
+            ImageError: there is none, one has another number of axes, or they do not lie on one grid.
+        """
+        placed = registered(images, [modality.name for modality in self.modalities], self.align)
+        nothing = np.zeros((self.channels, *self.size_px), np.uint8)
+        parts = [
+            nothing
+            if image is None
+            else self.model_copy(update={"intensity": modality.intensity or self.intensity}).apply(image)
+            for image, modality in zip(placed, self.modalities, strict=True)
+        ]
+        return np.concatenate(parts)
 
     def apply(self, image: Image) -> PreparedImage:
         """What the network sees of an image: `uint8`, `(channels, *size_px)`.
@@ -101,6 +157,8 @@ class Recipe(Options):
             del settings["intensity"]
         if self.colour == "as_stored":
             del settings["colour"]
+        if not self.modalities:
+            del settings["modalities"], settings["align"]
         text = json.dumps([_ARITHMETIC, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -112,6 +170,13 @@ class Recipe(Options):
             spacing_mm=image.spacing_mm,
             target_spacing_mm=self.spacing_mm,
         )
+
+    def _check_count(self, images: int, where: str) -> None:
+        wanted = max(len(self.modalities), 1)
+        if images != wanted:
+            names = ", ".join(modality.name for modality in self.modalities)
+            expected = f"{wanted} ({names})" if names else "1"
+            raise ImageError(f"{images} image(s) of a patient", where=where, expected=expected)
 
     def _check_axes(self, image: Image) -> None:
         axes = image.pixels.ndim - 1

@@ -17,9 +17,19 @@ from jaxtyping import UInt8
 
 from resight.errors import CohortError, DataError, OutputError, SettingsError
 from resight.preprocess.recipe import Recipe
-from resight.preprocess.store_writer import FORMAT, IMAGES, INDEX, Progress, check_budget, locked, stamp, write_store
+from resight.preprocess.store_writer import (
+    FORMAT,
+    IMAGES,
+    INDEX,
+    Progress,
+    check_budget,
+    locked,
+    source_name,
+    stamp,
+    write_store,
+)
 from resight.settings import validate
-from resight.types import PreparedImage
+from resight.types import Files, PreparedImage
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Store:
     @classmethod
     def build(
         cls,
-        paths: Sequence[Path],
+        paths: Sequence[Files],
         recipe: Recipe,
         folder: Path,
         *,
@@ -53,7 +63,7 @@ class Store:
         """Prepare all images, or open the store when it holds just these files, unchanged, by the same recipe.
 
         Args:
-            paths: files or series folders, in the order of the store.
+            paths: files or series folders, or several of each patient, in the order of the store.
             recipe: how to prepare them.
             folder: where to keep the store; another store in it is replaced.
             max_bytes: disk budget.
@@ -109,11 +119,11 @@ class Store:
             raise DataError(f"{IMAGES} is missing or truncated", where=where, fix=fix)
         return store
 
-    def stale(self, paths: Sequence[Path], recipe: Recipe) -> str:
+    def stale(self, paths: Sequence[Files], recipe: Recipe) -> str:
         """Why the store does not serve for these files and this recipe; empty when it does."""
         if recipe.fingerprint() != self.recipe.fingerprint():
             return "the recipe has changed"
-        if [str(path) for path in paths] != [name for name, _, _ in self.sources]:
+        if [source_name(path) for path in paths] != [name for name, _, _ in self.sources]:
             return "the list of images has changed"
         pairs = zip(paths, self.sources, strict=True)
         changed = [name for path, (name, *before) in pairs if stamp(path) != tuple(before)]
@@ -135,7 +145,7 @@ class Store:
         return Store.open, (self.folder,)
 
     @classmethod
-    def _open_fresh(cls, paths: Sequence[Path], recipe: Recipe, folder: Path) -> Store | None:
+    def _open_fresh(cls, paths: Sequence[Files], recipe: Recipe, folder: Path) -> Store | None:
         try:
             store = cls.open(folder)
         except DataError:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from resight.errors import ImageError, OutputError
 from resight.preprocess.recipe import Recipe
+from resight.types import Files
 
 Failures = dict[int, str]
 """Why an image could not be prepared, by its number."""
@@ -34,21 +35,21 @@ class Task:
     """
 
     recipe: Recipe
-    paths: tuple[Path, ...]
+    paths: tuple[Files, ...]
     first: int
     file: Path
     start: int
 
     def to_json(self) -> str:
         """One line."""
-        paths = [str(path) for path in self.paths]
+        paths = [str(p) if isinstance(p, Path) else [one and str(one) for one in p] for p in self.paths]
         return json.dumps([self.recipe.model_dump(mode="json"), paths, self.first, str(self.file), self.start])
 
     @classmethod
     def from_json(cls, line: str) -> Task:
         """The task of a line."""
         recipe, paths, first, file, start = json.loads(line)
-        return cls(Recipe.model_validate(recipe), tuple(map(Path, paths)), first, Path(file), start)
+        return cls(Recipe.model_validate(recipe), tuple(map(_files, paths)), first, Path(file), start)
 
 
 def prepare_chunk(task: Task) -> Failures:
@@ -123,6 +124,10 @@ class Worker:
         if "error" in answer:
             raise OSError(*answer["error"])
         return {int(number): reason for number, reason in answer["failures"].items()}
+
+
+def _files(names: str | list[str | None]) -> Files:
+    return Path(names) if isinstance(names, str) else tuple(None if name is None else Path(name) for name in names)
 
 
 def serve() -> None:

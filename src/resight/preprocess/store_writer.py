@@ -20,6 +20,7 @@ from resight.errors import ImageError, OutputError
 from resight.preprocess.recipe import Recipe
 from resight.preprocess.store_worker import Failures, Task, Worker, prepare_chunk
 from resight.settings import write_json
+from resight.types import Files
 
 if sys.platform != "win32":
     import fcntl
@@ -32,7 +33,7 @@ _WORTH_PROCESSES = 64 * 2**20  # bytes of source files that take about as long t
 
 
 def write_store(
-    paths: Sequence[Path],
+    paths: Sequence[Files],
     recipe: Recipe,
     folder: Path,
     workers: int | None,
@@ -46,9 +47,9 @@ def write_store(
         OutputError: the disk is too small, or a worker was killed.
         OSError: the disk said no.
     """
-    shape = (len(paths), recipe.channels, *recipe.size_px)
+    shape = (len(paths), recipe.input_channels, *recipe.size_px)
     # stamped before decoding: a file that changes meanwhile makes the store stale, not wrong
-    sources = [(str(path), *stamp(path)) for path in paths]
+    sources = [(source_name(path), *stamp(path)) for path in paths]
     partial = folder / f"{IMAGES}.partial"
     try:
         start = _reserve(partial, shape)
@@ -79,8 +80,16 @@ def write_store(
     partial.replace(folder / INDEX)
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change; of a series folder, of all its files together; -1 for what is not there."""
+def source_name(files: Files) -> str:
+    """What the index calls the files of one row."""
+    return str(files) if isinstance(files, Path) else " + ".join("-" if path is None else str(path) for path in files)
+
+
+def stamp(path: Files) -> tuple[int, int]:
+    """Size and time of change; of a series folder or several files, of all together; -1 for what is not there."""
+    if isinstance(path, tuple):
+        stamps = [stamp(one) for one in path if one is not None]
+        return sum(size for size, _ in stamps), max((changed for _, changed in stamps), default=-1)
     try:
         entries = [p.stat() for p in path.iterdir()] if path.is_dir() else [path.stat()]
     except OSError:
@@ -88,13 +97,13 @@ def stamp(path: Path) -> tuple[int, int]:
     return sum(e.st_size for e in entries), max((e.st_mtime_ns for e in entries), default=-1)
 
 
-def check_budget(paths: Sequence[Path], recipe: Recipe, max_bytes: int, folder: Path) -> None:
+def check_budget(paths: Sequence[Files], recipe: Recipe, max_bytes: int, folder: Path) -> None:
     """Refuse what is over the disk budget.
 
     Raises:
         OutputError: it is.
     """
-    shape = (len(paths), recipe.channels, *recipe.size_px)
+    shape = (len(paths), recipe.input_channels, *recipe.size_px)
     if _bytes(shape) > max_bytes:
         raise OutputError(
             f"the store of {shape[0]} images of {'x'.join(map(str, shape[1:]))} takes {_bytes(shape) / 1e9:.3g} GB",

@@ -32,6 +32,9 @@ class TrainingData:
         mask: `(N, L)` true where known.
         names: image names, for messages.
         groups: `(N,)` group of each sample, from 0, for objectives that treat groups apart; None without groups.
+        table: `(N, T)` encoded clinical columns; None for images alone.
+        modalities: images of one patient that the channels hold side by side.
+        hidden: numbers of modalities that are shown as missing.
     """
 
     store: Store
@@ -40,6 +43,9 @@ class TrainingData:
     mask: Mask
     names: tuple[str, ...]
     groups: Int[np.ndarray, " N"] | None = None
+    table: Float[np.ndarray, "N T"] | None = None
+    modalities: int = 1
+    hidden: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,11 +60,12 @@ class Batch:
     mask: Bool[Tensor, "B L"]
     samples: Int[Tensor, " B"]
     groups: Int[Tensor, " B"] | None = None
+    table: Float[Tensor, "B T"] | None = None
 
     def part(self, rows: Int[Tensor, " P"]) -> Batch:
         """Some of its rows."""
-        groups = None if self.groups is None else self.groups[rows]
-        return Batch(self.images[rows], self.targets[rows], self.mask[rows], self.samples[rows.cpu()], groups)
+        groups, table = (None if part is None else part[rows] for part in (self.groups, self.table))
+        return Batch(self.images[rows], self.targets[rows], self.mask[rows], self.samples[rows.cpu()], groups, table)
 
 
 class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
@@ -75,8 +82,14 @@ class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
         image = self.data.store[int(self.data.rows[sample])]
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, sample))
-            image = self.augmentation.apply(image, self.augmentation.sample(rng, image.shape))
-        pixels = torch.from_numpy(np.array(image))  # a copy: the store is read-only memory
+            changed = self.augmentation.apply(image, self.augmentation.sample(rng, image.shape))
+            if self.data.modalities > 1:  # a modality that is missing stays so, whatever became of the others
+                changed *= image.reshape(len(image), -1).any(axis=1).reshape(-1, *[1] * (image.ndim - 1))
+            image = changed
+        image = np.array(image)  # a copy: the store is read-only memory
+        if self.data.hidden:
+            image.reshape(self.data.modalities, -1)[list(self.data.hidden)] = 0
+        pixels = torch.from_numpy(image)
         return pixels, self.targets[sample], self.mask[sample], sample
 
 
@@ -126,6 +139,7 @@ class Reader:
         workers: int = 0,
     ) -> None:
         self._batch_size, self._device = batch_size, device
+        self._table = None if data.table is None else torch.from_numpy(data.table).float()
         self._groups = None if data.groups is None else torch.from_numpy(data.groups).long()
         self._order = _Order()
         processes: dict[str, Any] = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
@@ -144,8 +158,11 @@ class Reader:
         starts = range(first_step * size, len(order), size)
         self._order.batches = [[(epoch, int(sample)) for sample in order[start : start + size]] for start in starts]
         for pixels, targets, mask, samples in self._loader:
-            groups = None if self._groups is None else self._groups[samples].to(self._device)
-            yield Batch(pixels.to(self._device), targets.to(self._device), mask.to(self._device), samples, groups)
+            groups, table = (
+                None if part is None else part[samples].to(self._device) for part in (self._groups, self._table)
+            )
+            pixels, targets, mask = (part.to(self._device) for part in (pixels, targets, mask))
+            yield Batch(pixels, targets, mask, samples, groups, table)
 
 
 @contextmanager

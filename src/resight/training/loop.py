@@ -326,7 +326,8 @@ def mix(batch: Batch, mixup: Mixup | None, seed: int, number: int) -> Batch:
     share, other = mixed.weight, torch.from_numpy(mixed.partner).to(batch.images.device)
     images = share * batch.images.float() + (1 - share) * batch.images[other].float()
     targets = share * batch.targets + (1 - share) * batch.targets[other]
-    return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other])
+    table = None if batch.table is None else share * batch.table + (1 - share) * batch.table[other]
+    return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other], table=table)
 
 
 def smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:

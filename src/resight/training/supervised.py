@@ -33,7 +33,7 @@ class Supervised(Objective):
 def answers(model: nn.Module, batch: Batch) -> Answers:
     """What a network says while it is trained; a module that is no `Classifier` gives logits alone."""
     images = channels_last(batch.images)
-    return model.answers(images) if isinstance(model, Classifier) else Answers(model(images))
+    return model.answers(images, batch.table) if isinstance(model, Classifier) else Answers(model(images))
 
 
 def total_loss(loss: Loss, found: Answers, batch: Batch) -> Float[Tensor, ""]:

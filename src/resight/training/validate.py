@@ -26,7 +26,8 @@ def predict_logits(
     logits = np.empty(data.targets.shape)
     with torch.inference_mode(), autocast(precision, device):
         for batch in in_order(data, batch_size=batch_size, device=device):
-            logits[batch.samples.numpy()] = model(channels_last(batch.images)).float().cpu().numpy()
+            inputs = (channels_last(batch.images), *([] if batch.table is None else [batch.table]))
+            logits[batch.samples.numpy()] = model(*inputs).float().cpu().numpy()
     return logits
 
 
