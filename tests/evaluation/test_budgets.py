@@ -123,3 +123,19 @@ def test_what_no_budget_can_buy_is_said_in_one_line(budget: float, line: str) ->
 def test_the_best_point_within_the_budget_is_taken() -> None:
     assert BUDGETS.choose(0.7, where="model").share == 0.7
     assert BUDGETS.choose(1.0, where="model").share == 0.7
+
+
+def test_cheap_points_are_not_crowded_out_by_a_chain_of_close_ones() -> None:
+    rng = np.random.default_rng(3)
+    n = 400
+    targets = rng.integers(0, 2, (n, 1)).astype(float)
+    sign = 2 * targets - 1
+    hard = rng.random((n, 1)) * 4  # sureness of the early places varies smoothly, so that many limits are of use
+    logits = np.stack([sign * (4 - hard) + rng.normal(0, s, (n, 1)) for s in (2.0, 1.5, 1.0, 0.3)], axis=1)
+    trace = Trace(logits, np.tile([0.3, 0.5, 0.75, 1.0], (n, 1)), np.array([0.01, 0.01, 0.01]))
+    known = np.ones(targets.shape, dtype=bool)
+    points = fit_points([trace], targets, known, "binary", deciding=(0.5,), method="temperature")
+    shares = [p.share for p in points]
+    assert shares[0] < 0.4
+    assert len(points) > 5
+    assert np.diff(shares).max() < 0.15

@@ -27,8 +27,8 @@ from resight.types import Mask, Scores, Targets, Task
 
 _LEAVING = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
 """Shares of the validation images that may leave at one exit; tried in all combinations."""
-_APART = 0.03
-"""Points closer than this in FLOPs are one."""
+_STEP = 0.04
+"""Of the points within one step in FLOPs the best is kept, so that a bundle holds 25 at most."""
 _CERTAIN = 1e-7
 """Probabilities are kept this far from 0 and 1, thresholds further: a threshold of 0 decides nothing."""
 _DECIDING = 1e-3
@@ -238,12 +238,11 @@ def _losses(probabilities: Float[np.ndarray, "N E L"], targets: Targets, task: T
 
 
 def _frontier(found: Sequence[Any]) -> list[Any]:
-    """Those with a lower loss than all cheaper ones; of those close in FLOPs the better."""
-    kept: list[Any] = []
+    """Those with a lower loss than all cheaper ones; the best of each step in FLOPs."""
+    best: dict[int, Any] = {}
+    least = np.inf
     for point in sorted(found, key=lambda one: (one.share, one.log_loss)):
-        if kept and point.log_loss >= kept[-1].log_loss:
-            continue
-        if kept and point.share - kept[-1].share < _APART:
-            kept.pop()
-        kept.append(point)
-    return kept
+        if point.log_loss < least:
+            least = point.log_loss
+            best[int(point.share / _STEP)] = point
+    return list(best.values())
