@@ -22,6 +22,7 @@ from resight.cli.main import build_app
 from resight.cohorts import PhantomOptions, write_phantom
 from resight.evaluation import evaluate
 from resight.experiments import ExperimentSettings
+from resight.federated import FederatedSettings
 from resight.predictions import Predictions
 from resight.settings import validate
 
@@ -101,7 +102,9 @@ def test_verbs_named_in_the_text_exist(page: Path, app: App) -> None:
 @pytest.mark.parametrize("page", pages_with("toml"), ids=relative)
 def test_settings_are_accepted(page: Path) -> None:
     for code in blocks(page, "toml"):
-        validate(ExperimentSettings, {"cohort": {"path": "study"}} | tomllib.loads(code), where=relative(page))
+        data = {"cohort": {"path": "study"}} | tomllib.loads(code)
+        model = FederatedSettings if {"federation", "simulation"} & data.keys() else ExperimentSettings
+        validate(model, data, where=relative(page))
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,10 @@ def test_a_site_without_cases_of_a_label_says_so_and_takes_part(settings, three,
     assert "positives" in outcome.audit.sites["d"]["shared"]["square"]["metrics"]["auroc"]["undefined_because"]
 
 
-@pytest.mark.parametrize("strategy", ["fedbn", "scaffold", "fedadam"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["scaffold", pytest.param("fedbn", marks=pytest.mark.slow), pytest.param("fedadam", marks=pytest.mark.slow)],
+)
 def test_a_server_killed_after_any_round_goes_on_with_the_same_bits(
     settings, three, tmp_path: Path, strategy: str
 ) -> None:
