@@ -133,7 +133,7 @@ def _correlation(found: np.ndarray, true: np.ndarray, alike: np.ndarray) -> floa
     rest = [image.ravel() - _fitted(design, image.ravel()) for image in (found, true)]
     if min(one.std() for one in rest) < 1e-9:
         return float("nan")
-    return float(np.corrcoef(*rest)[0, 1])
+    return float(np.corrcoef(rest[0], rest[1])[0, 1])
 
 
 def _psnr_db(found: np.ndarray, true: np.ndarray) -> float:
