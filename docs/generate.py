@@ -23,6 +23,7 @@ from resight.blocks import ATTENTION
 from resight.cli.main import build_app
 from resight.experiments import ExperimentSettings
 from resight.explain import EXPLAINERS
+from resight.fewshot import FEWSHOT
 from resight.heads import CLASSIFIERS, HEADS
 from resight.protocols import PROTOCOLS
 from resight.settings import Options
@@ -39,6 +40,7 @@ _REGISTRIES = (
     ("Attention layers", ATTENTION, "`attention` of the backbone `resnet` names one."),
     ("Classifiers of features", CLASSIFIERS, "Built in Python with `resight.heads.CLASSIFIERS.build`."),
     ("Explainers", EXPLAINERS, "Built in Python with `resight.explain.build_explainer`."),
+    ("Few-shot classifiers", FEWSHOT, "Given to `resight fewshot` as `--method`."),
     ("Deferral policies", POLICIES, "Given to `resight defer` as `--policy`, options as `--option key=value`."),
     ("Protocols", PROTOCOLS, "Given to `resight reproduce` as `--option key=value`."),
 )

@@ -21,6 +21,7 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     from resight.blocks import ATTENTION
     from resight.explain import EXPLAINERS
     from resight.federated import STRATEGIES
+    from resight.fewshot import FEWSHOT
     from resight.heads import CLASSIFIERS, HEADS
     from resight.models import ENGINES
     from resight.multimodal import FUSIONS, STEMS
@@ -30,9 +31,19 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     rooms = (
         *(BACKBONES, HEADS, ATTENTION, FUSIONS, STEMS, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, ENGINES),
         POLICIES,
+        BACKBONES,
+        HEADS,
+        ATTENTION,
+        CLASSIFIERS,
+        LOSSES,
+        OBJECTIVES,
+        EXPLAINERS,
+        ENGINES,
+        POLICIES,
+        FEWSHOT,
+        STRATEGIES,
     )
     registries = {registry.kind: registry for registry in rooms}
-    registries = {r.kind: r for r in (BACKBONES, HEADS, CLASSIFIERS, LOSSES, EXPLAINERS, STRATEGIES)}
     if kind and kind not in registries:
         raise SettingsError(f"unknown kind {kind!r}", fix=nearest(kind, registries))
     members = [

@@ -20,6 +20,8 @@ _VERBS = {
     "audit": "Compare groups of patients in every metric, with intervals and corrected tests.",
     "defer": "Decide which images the model settles and which people read, and judge the team.",
     "worklist": "Simulate a reading room with and without sorting by the model's answer.",
+    "fewshot": "Judge a bundle's features by a handful of labelled images.",
+    "zeroshot": "Judge labels that were never seen by their descriptions.",
     "predict": "Apply a bundle to images and write the predictions table.",
     "export": "Write a bundle's network for ONNX Runtime or OpenVINO and measure what that changed.",
     "explain": "Write where in images the evidence for the labels lies.",
