@@ -52,8 +52,8 @@ def test_men_against_women_and_women_against_men_are_one_test(draw: Callable[...
 @pytest.mark.slow
 def test_it_does_not_cry_wolf(draw: Callable[..., Predictions]) -> None:
     """200 repetitions without bias, images clustered in patients: an alarm in at most 5 % after correction."""
-    options = AuditOptions(by=("sex", "view", "sex+view"), bootstrap=0)
-    found = [audit(draw(seed, patients=150, labels=("a", "b")), options) for seed in range(200)]
+    options = AuditOptions(by=("sex", "sex+view"), bootstrap=0)
+    found = [audit(draw(seed, patients=150, labels=("a",)), options) for seed in range(200)]
     alarms = sum(bool(one.found) for one in found)
     raw = [d.p for one in found for d in one.differences if not math.isnan(d.p)]
     assert alarms <= 10

@@ -173,3 +173,4 @@ def test_a_planted_gap_is_at_least_halved(tmp_path: Path) -> None:
     assert sensitivity_gap(tmp_path / "resampled", imbalance="group_sampler") < usual / 2
     dro = {"name": "group_dro", "options": {"step_size": 0.1}}
     assert sensitivity_gap(tmp_path / "dro", objective=dro) < usual / 2
+    assert sensitivity_gap(tmp_path / "adversarial", objective={"name": "adversarial"}) < usual / 2

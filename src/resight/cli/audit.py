@@ -62,7 +62,7 @@ def audit(
 
     given = {
         "by": attributes(by),
-        "edges": dict(_edge(entry) for entry in edges),
+        "edges": dict(edge(entry) for entry in edges),
         "split": split,
         "min_images": min_images,
         "min_events": min_events,
@@ -91,7 +91,12 @@ def attributes(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _edge(entry: str) -> tuple[str, tuple[float, ...]]:
+def edge(entry: str) -> tuple[str, tuple[float, ...]]:
+    """`age=18,40,65` as a name and numbers.
+
+    Raises:
+        SettingsError: it is not of that form.
+    """
     name, _, numbers = entry.partition("=")
     try:
         return name.strip(), tuple(float(number) for number in numbers.split(","))

@@ -17,6 +17,8 @@ _VERBS = {
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
     "evaluate": "Judge a predictions table, whoever made it.",
     "compare": "Test two predictions tables of the same images against each other.",
+    "mitigate": "Make groups alike by thresholds or calibration, or judge a model that tried.",
+    "probe": "Look for attributes that features or scores know.",
     "audit": "Compare groups of patients in every metric, with intervals and corrected tests.",
     "defer": "Decide which images the model settles and which people read, and judge the team.",
     "worklist": "Simulate a reading room with and without sorting by the model's answer.",

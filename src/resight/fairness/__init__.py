@@ -1,8 +1,11 @@
-"""Are results alike for everybody: audits by group, what else differs, and what can be done about it."""
+"""Are results alike for everybody: audits by group, what else differs, probes, and what can be done about it."""
 
 from resight.fairness.audit import audit
+from resight.fairness.effects import Effect, effects
 from resight.fairness.groups import Grouping, make_groupings
+from resight.fairness.mitigate import Mitigation, mitigate
 from resight.fairness.options import AuditOptions
+from resight.fairness.probes import Probe, ScoreLink, probe_features, score_links
 from resight.fairness.results import Audit, Cause, Difference, Gap, GroupResult
 
 __all__ = [
@@ -10,9 +13,17 @@ __all__ = [
     "AuditOptions",
     "Cause",
     "Difference",
+    "Effect",
     "Gap",
     "GroupResult",
     "Grouping",
+    "Mitigation",
+    "Probe",
+    "ScoreLink",
     "audit",
+    "effects",
     "make_groupings",
+    "mitigate",
+    "probe_features",
+    "score_links",
 ]

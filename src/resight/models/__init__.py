@@ -9,6 +9,7 @@ from resight.models.engine import ENGINES, Engine, EnginePrecision, TorchEngine
 from resight.models.ensemble import Ensemble
 from resight.models.export import export_bundle
 from resight.models.exported import ExportRecord, list_exports, read_export
+from resight.models.features import image_features
 from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.predictor import Predictor, named_sources
@@ -45,6 +46,7 @@ __all__ = [
     "choose_device",
     "choose_engine",
     "export_bundle",
+    "image_features",
     "list_exports",
     "load",
     "load_bundle",

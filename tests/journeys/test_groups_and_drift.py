@@ -1,0 +1,103 @@
+"""`resight audit`, `mitigate`, `probe` and `monitor` from end to end, on tables and on a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from resight.cli.main import main
+from resight.cohorts import PhantomOptions, write_phantom
+
+
+@pytest.fixture(scope="module")
+def singles(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on one image a patient, so that its bundle has something to remember."""
+    folder = tmp_path_factory.mktemp("singles")
+    findings = ("Cardiomegaly", "Effusion")
+    write_phantom(
+        PhantomOptions(images=140, size_px=40, findings=findings, prevalence=0.4, images_per_patient=1), folder
+    )
+    settings = ["--set", f"cohort.path={folder / 'cohort.csv'}", "--set", "training.epochs=1"]
+    assert main(["train", str(experiment), "--out", str(folder / "run"), *settings]) == 0
+    return folder
+
+
+def test_audit_writes_what_it_prints(resight: Any, run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audit.json"
+    answer = resight(
+        "audit", run_folder / "predictions.csv", "--by", "sex,age,sex+view", "--edges", "age=40,60",
+        "--bootstrap", 20, "--min-events", 3, "--json", "--out", out,
+    )  # fmt: skip
+    assert answer.code == 0
+    assert answer.json() == json.loads(out.read_text())
+    assert {group["attribute"] for group in answer.json()["groups"]} == {"sex", "age", "sex+view"}
+    assert resight("audit", run_folder / "predictions.csv", "--by", "sex", "--out", out).code == 7
+    shown = resight("audit", run_folder / "predictions.csv", "--by", "sex", "--bootstrap", 0)
+    assert "underdiagnosis" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--by", "sexx"), "Did you mean 'sex'"),
+        (("--by", "age", "--edges", "age"), "attribute=number"),
+        (("--by", ""), "by"),
+        (("--by", "sex", "--split", "tset"), "no rows of split 'tset'"),
+    ],
+)
+def test_audit_says_what_is_wrong(resight: Any, run_folder: Path, arguments: tuple[str, ...], told: str) -> None:
+    answer = resight("audit", run_folder / "predictions.csv", *arguments)
+    assert answer.code in (3, 4)
+    assert told in answer.complaint
+
+
+def test_mitigate_writes_new_decisions(resight: Any, run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mended.csv"
+    table = run_folder / "predictions.csv"
+    answer = resight("mitigate", table, "--by", "sex", "--min-events", 2, "--bootstrap", 20, "--out", out, "--json")
+    assert answer.code == 0
+    assert {one["group"] for one in answer.json()["thresholds"]} == {"F", "M", ""}
+    before, after = pd.read_csv(table), pd.read_csv(out)
+    assert set(after["operating_point"]) == {"equal_sensitivity"}
+    pd.testing.assert_series_equal(before["probability"], after["probability"])
+    against = resight("mitigate", table, "--by", "sex", "--min-events", 2, "--bootstrap", 20, "--against", out)
+    assert against.code == 0
+    assert "sensitivity gap" in against.out
+
+
+def test_a_bundle_remembers_and_monitor_compares(resight: Any, singles: Path, tmp_path: Path) -> None:
+    table, run, alerts = tmp_path / "incoming.csv", singles / "run", tmp_path / "alerts.json"
+    assert resight("predict", run, singles / "images", "--out", table).code == 0
+    answer = resight("monitor", run, table, "--out", alerts, "--json")
+    assert answer.code == 0
+    found = json.loads(alerts.read_text())
+    assert (found["drifted"], found["cases"]) == (False, 140)
+    assert {"score of Effusion", "brightness", "alert"} <= {one["column"] for one in found["drifts"]}
+    dark = pd.read_csv(table).assign(brightness=1.0)
+    dark.to_csv(tmp_path / "dark.csv", index=False)
+    answer = resight("monitor", run, tmp_path / "dark.csv")
+    assert answer.code == 10
+    assert "brightness" in next(line for line in answer.err.splitlines() if "ALARM" in line)
+    assert "resight monitor" in (run / "bundle" / "card.md").read_text()
+
+
+def test_a_bundle_without_memory_says_so(resight: Any, run_folder: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "bundle_v1"
+    answer = resight("monitor", golden, run_folder / "predictions.csv")
+    assert answer.code == 5
+    assert "no reference" in answer.complaint
+
+
+def test_probe_asks_scores_and_features(resight: Any, singles: Path) -> None:
+    table = singles / "run" / "predictions.csv"
+    common = ("--by", "sex,view", "--min-patients", 3, "--json")
+    answer = resight("probe", table, *common, "--bundle", singles / "run", "--root", singles)
+    assert answer.code == 0
+    probes = {probe["attribute"]: probe["auroc"] for probe in answer.json()["features"]}
+    assert set(probes) == {"sex", "view"}
+    assert all(0 < auroc["low"] < auroc["value"] < auroc["high"] < 1 for auroc in probes.values())
+    assert {link["label"] for link in answer.json()["scores"]} == {"Cardiomegaly", "Effusion"}
