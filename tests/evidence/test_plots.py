@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from resight.evaluation import Evaluation
-from resight.evidence import ReportContent
+from resight.evidence import ReportContent, SubgroupRow
 from resight.evidence.plots import (
     Group,
     decision_charts,
+    group_chart,
     overview,
     pr_charts,
     reliability_charts,
     roc_charts,
     training_charts,
 )
+from resight.types import MetricValue
 
 
 def _area(svg: str) -> np.ndarray:
@@ -105,3 +107,17 @@ def test_several_networks_share_a_legend_and_missing_values_are_left_out(binary:
     one = training_charts(replace(binary, histories=(blind[:1],), best_epochs=(0,)))
     assert "nan" not in one.figures[0].svg
     assert training_charts(replace(binary, histories=([],), best_epochs=())).figures == ()
+
+
+def test_groups_stand_below_each_other_with_the_commonest_label_first(binary: ReportContent) -> None:
+    rows = [
+        SubgroupRow("sex", group, label, 50, positives, {"auroc": MetricValue(0.8, 0.7, 0.9, 50)})
+        for label, positives in (("Rare", 11), ("Common", 30))
+        for group in ("F", "M")
+    ]
+    many = replace(binary, evaluation=replace(binary.evaluation, labels=binary.evaluation.labels * 2))
+    small = SubgroupRow("sex", "X", "Common", 3, 1, {"auroc": MetricValue.undefined("3 images", 3)})
+    chart = str(group_chart(replace(many, subgroups=(*rows, small))))
+    assert chart.index("sex F, Common") < chart.index("sex F, Rare")
+    assert "sex X" not in chart
+    assert group_chart(replace(many, subgroups=(small,))) is None

@@ -102,3 +102,10 @@ def test_probe_asks_scores_and_features(resight: Any, singles: Path) -> None:
     for auroc in probes.values():
         assert auroc["undefined_because"] or 0 <= auroc["low"] <= auroc["value"] <= auroc["high"] <= 1
     assert {link["label"] for link in answer.json()["scores"]} == {"Cardiomegaly", "Effusion"}
+
+
+def test_report_and_card_say_what_is_known_of_groups(run_folder: Path) -> None:
+    report = (run_folder / "report.html").read_text()
+    assert "Results by group" in report
+    assert "cannot be told: too few patients in the groups" in report
+    assert "too few patients in the groups" in (run_folder / "bundle" / "card.md").read_text()

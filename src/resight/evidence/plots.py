@@ -24,6 +24,10 @@ _Draw = Callable[[LabelResult], _Drawn | None]
 _Epoch = Mapping[str, float | None]
 
 
+_MOST_GROUPS = 24
+"""Rows of the chart of groups; the tables below it hold all."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One chart with the text around it."""
@@ -125,6 +129,30 @@ def overview(evaluation: Evaluation) -> Markup | None:
     edges = [e for row in rows for e in (row.value.low, row.value.value, row.reference, 0.5) if not math.isnan(e)]
     lowest = max(0.0, math.floor(min(edges, default=0.0) * 10) / 10)
     return interval_plot("AUROC of every label with its interval", rows, Axis("AUROC", lowest, 1.0))
+
+
+def group_chart(content: ReportContent) -> Markup | None:
+    """AUROC by group below each other, the labels with most positives first; None where no group has one."""
+    known = [row for row in content.subgroups if not math.isnan(row.metrics["auroc"].value)]
+    positives: dict[str, int] = {}
+    for row in known:
+        positives[row.label] = positives.get(row.label, 0) + row.positives
+    labels = sorted(positives, key=lambda label: -positives[label])
+    ordered = sorted(known, key=lambda row: labels.index(row.label))[:_MOST_GROUPS]
+    if not ordered:
+        return None
+    single = len(content.evaluation.labels) == 1
+    rows = [
+        Interval(
+            f"{row.attribute} {row.group}" + ("" if single else f", {row.label}"),
+            row.metrics["auroc"],
+            note=in_words(row.metrics["auroc"]),
+        )
+        for row in ordered
+    ]
+    edges = [edge for row in rows for edge in (row.value.low, row.value.value, 0.5) if not math.isnan(edge)]
+    lowest = max(0.0, math.floor(min(edges) * 10) / 10)
+    return interval_plot("AUROC of every group with its interval", rows, Axis("AUROC", lowest, 1.0))
 
 
 def training_charts(content: ReportContent) -> Group:

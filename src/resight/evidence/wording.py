@@ -28,6 +28,7 @@ NAMES: dict[str, str] = {
     "npv": "NPV",
     "f1": "F1",
     "mcc": "MCC",
+    "observed_minus_expected": "Observed less expected",
     "cohen_kappa": "Cohen’s kappa",
 }
 
@@ -46,6 +47,8 @@ GLOSSARY: dict[str, str] = {
     "sets chance alone makes it larger than 0.",
     "calibration_slope": "1 is right. Below 1 the probabilities are too extreme, above 1 too timid.",
     "calibration_intercept": "0 is right. Below 0 the probabilities are too high on average, above 0 too low.",
+    "observed_minus_expected": "Share of images with the finding less the mean probability. 0 is right; above 0 the "
+    "model promises too little in this group, below 0 too much.",
     "brier": "Mean squared distance between probability and truth. 0 is best; compare with the baseline, which says "
     "the share of positives for every image.",
     "net_benefit": "What acting on the model is worth against treating everybody or nobody, at the probability at "

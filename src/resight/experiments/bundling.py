@@ -106,6 +106,7 @@ def make_manifest(
     reference: dict[str, Any] | None = None,
     budgets: Budgets | None = None,
     verdict: Verdict | None = None,
+    groups: tuple[str, ...] = (),
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -119,6 +120,7 @@ def make_manifest(
         reference: from `remember`.
         budgets: ways to run the network for less work.
         verdict: on the evidence maps; a failed one becomes a limit.
+        groups: what an audit by groups found, one sentence each.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -138,7 +140,7 @@ def make_manifest(
         sentinels=sentinels.to_dict(),
         reference=reference,
         intended_use=settings.intended_use,
-        limits=(*_limits(settings, judged, verdict), *(inputs.sentences if inputs else ())),
+        limits=(*_limits(settings, judged, verdict), *groups, *(inputs.sentences if inputs else ())),
         metrics=_figures(judged, inputs) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),

@@ -20,6 +20,7 @@ from resight.evidence import (
     SplitSummary,
     doubt_section,
 )
+from resight.experiments.groups import GroupFindings
 from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
@@ -43,6 +44,7 @@ def report_content(
     prepared: Prepared,
     ensemble: Ensemble,
     judged: Judged,
+    groups: GroupFindings,
     inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
@@ -72,6 +74,8 @@ def report_content(
         prognosis=judged.prognosis,
         verdict=_trust_in_maps(verdict),
         alerts=_alerts(prepared, judged, sentinels),
+        subgroups=groups.rows,
+        group_findings=groups.sentences,
         provenance=record,
         settings_toml=dump_toml(settings),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -13,6 +13,7 @@ from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
 from resight.experiments.budgets import budget_lines, study_budgets
 from resight.experiments.bundling import fit_novelty, fit_sentinels, make_manifest, remember, training_cases
+from resight.experiments.groups import group_findings
 from resight.experiments.inputs import InputReport, report_inputs
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
@@ -90,11 +91,14 @@ def train_experiment(
     reference = remember(prepared, judged, sentinels, settings.training.seed)
     budgets = None if study is None else study.budgets
     verdict = judge_evidence(prepared, ensemble, judged)
-    manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, reference, budgets, verdict)
+    groups = group_findings(settings, judged)
+    manifest = make_manifest(
+        settings, prepared, judged, inputs, sentinels, record, reference, budgets, verdict, groups.sentences
+    )
     novelty = fit_novelty(prepared, ensemble, settings.training.seed)
     save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
     training_cases(prepared, ensemble).save(folder / CASES_FILE)
-    content = report_content(settings, prepared, ensemble, judged, inputs, sentinels, record, verdict, progress)
+    content = report_content(settings, prepared, ensemble, judged, groups, inputs, sentinels, record, verdict, progress)
     content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):

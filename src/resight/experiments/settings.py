@@ -54,6 +54,9 @@ class ReportOptions(Options):
     """What the HTML report shows besides numbers."""
 
     examples: int = Field(default=12, ge=0, le=48, description="images with their evidence maps")
+    groups: tuple[str, ...] = Field(
+        default=("sex", "age", "view", "site"), description="attributes to audit by, where the cohort has them"
+    )
 
 
 _RULES = (
