@@ -8,11 +8,13 @@ import pytest
 import torch
 from opacus.accountants import RDPAccountant
 
-from resight.errors import SettingsError
+from resight.errors import SettingsError, TrainingError
 from resight.federated.aggregate import norm
 from resight.federated.coordinator import Coordinator
+from resight.federated.messages import Message
 from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_noise
 from resight.federated.simulate import InProcess, sites_of
+from resight.federated.site import _tensors
 
 GROUP = {"norm": "group"}
 
@@ -90,6 +92,22 @@ def test_noise_for_single_images_is_counted_at_each_site_by_its_own_size(setting
         assert site._recall(99)[1].epsilon() == pytest.approx(own.epsilon())
 
 
+def test_a_round_asked_for_again_costs_again(settings, three, tmp_path: Path) -> None:
+    chosen = settings(rounds=2, privacy={"differential": "example"}, backbone=GROUP)
+    site = sites_of(chosen, three, tmp_path)["a"]
+    spent = [site.answer(Message("train", n, {"fewest": 2}, _tensors(site.model))).facts["epsilon"] for n in (0, 0, 1)]
+    assert spent[0] < spent[1] < spent[2]
+
+
+def test_a_round_that_fails_costs_too(settings, three, tmp_path: Path) -> None:
+    chosen = settings(rounds=1, min_sites=3, weight_by="equal", privacy={"differential": "site"}, backbone=GROUP)
+    sites = InProcess(sites_of(chosen, three, tmp_path / "sites"), {"a": (0,)})
+    coordinator = Coordinator(chosen, sites, tmp_path)
+    with pytest.raises(TrainingError, match="failed 3 times"):
+        coordinator.train()
+    assert coordinator.epsilon.uses == [(1.0, 1.0, 3)]
+
+
 def test_gradients_of_single_images_are_clipped_before_they_are_added(settings, three, tmp_path: Path) -> None:
     """One step with next to no noise moves the weights by at most clipping norm x images x rate / batch size."""
     moved = {}
@@ -137,9 +155,6 @@ RNG = np.random.default_rng
 def test_networks_that_cannot_be_clipped_are_refused_in_one_line(settings, three, tmp_path, changes, found) -> None:
     chosen = settings(rounds=1, privacy={"differential": "example"}, **changes)
     reply = sites_of(chosen, three, tmp_path)["a"]
-    from resight.federated.messages import Message
-    from resight.federated.site import _tensors
-
     answer = reply.answer(Message("train", 0, {"fewest": 2}, _tensors(reply.model)))
     assert answer.kind == "refused"
     assert found in answer.facts["reason"]
@@ -153,9 +168,6 @@ def test_site_noise_asks_for_equal_weights(settings) -> None:
 def test_after_private_training_the_network_is_an_ordinary_one(settings, three, tmp_path: Path) -> None:
     chosen = settings(rounds=1, privacy={"differential": "example"}, backbone=GROUP)
     site = sites_of(chosen, three, tmp_path)["a"]
-    from resight.federated.messages import Message
-    from resight.federated.site import _tensors
-
     for number in range(2):
         assert site.answer(Message("train", number, {"fewest": 2}, _tensors(site.model))).kind == "train"
     assert not [p for p in site.model.parameters() if hasattr(p, "grad_sample")]

@@ -207,6 +207,8 @@ class Coordinator:
         along = self.strategy.sent_along(self.shared, self.model)
         request = Message("train", number, {"fewest": fewest}, {**self.shared, **along})
         replies = self.transport.ask(dict.fromkeys(chosen, request), federation.timeout_s)
+        if privacy.differential == "site":  # also where the round fails: the updates have left the sites
+            self.epsilon.add(privacy.noise, 1.0, 1)
         for name in sorted(set(chosen) - replies.keys()):
             self._refuse(name, number, "fell silent during training")
         like = {**self.shared, **along}
@@ -243,7 +245,6 @@ class Coordinator:
         self.shared = after
         losses = {name: float(usable[name].facts["loss"]) for name in usable}
         if privacy.differential == "site":
-            self.epsilon.add(privacy.noise, 1.0, 1)
             entry["epsilon"] = self.epsilon.epsilon()
         entry |= {
             "sites": len(usable),

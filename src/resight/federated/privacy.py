@@ -1,8 +1,8 @@
 """Differential privacy: what is clipped, how much noise is added, and what epsilon that comes to.
 
 A whole site (McMahan et al., ICLR 2018): updates are clipped, and the sum gets Gaussian noise, of which every site adds
-its share. A single training image (DP-SGD, Abadi et al., CCS 2016): every image's gradient is clipped, by Opacus. Both
-are counted by Rényi accounting (Mironov 2017), which Opacus computes.
+its share: epsilon holds against whoever sees the sum. A single training image (DP-SGD, Abadi et al., CCS 2016): every
+image's gradient is clipped, by Opacus. Both are counted by Rényi accounting (Mironov 2017), with Opacus' divergences.
 """
 
 from __future__ import annotations

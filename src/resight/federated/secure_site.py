@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ class SecureSite:
         """A power of two above every absolute value that is held."""
         assert self._held is not None
         value = float(np.max(np.abs(self._held), initial=0.0))
-        return float(2.0 ** np.ceil(np.log2(value))) if value else 0.0
+        return math.ldexp(1.0, math.frexp(value)[1]) if value else 0.0
 
     def keys(self, request: Message) -> Message:
         """Keys for one sum; its session, bound and this site's weight come with the request."""

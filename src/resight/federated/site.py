@@ -223,11 +223,14 @@ class Site:
     def _recall(self, number: int) -> tuple[Tensors, EpsilonLedger]:
         """What the site kept at the end of its last round before this one, whatever the server has repeated since."""
         ledger = EpsilonLedger(self.settings.federation.privacy.delta)
-        found = [path for path in self._memories() if _number(path) < number]
+        memories = self._memories()
+        if memories:  # what was spent stays spent, also on a round that is asked for again
+            uses = load_checkpoint(memories[-1])[1]["uses"]
+            ledger.uses = [(float(noise), float(rate), int(steps)) for noise, rate, steps in uses]
+        found = [path for path in memories if _number(path) < number]
         if not found:
             return {}, ledger
-        tensors, state = load_checkpoint(found[-1])
-        ledger.uses = [(float(noise), float(rate), int(steps)) for noise, rate, steps in state["uses"]]
+        tensors, _ = load_checkpoint(found[-1])
         return {name: tensor.numpy() for name, tensor in tensors.items()}, ledger
 
     def _remember(self, number: int, after: Tensors, memory: Tensors, ledger: EpsilonLedger) -> None:
