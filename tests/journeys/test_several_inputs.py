@@ -78,3 +78,17 @@ def test_times_to_an_event(resight, tmp_path: Path) -> None:
     again = resight("evaluate", tmp_path / "p.csv", "--json")
     assert again.code == 0, again.err
     assert again.json()["prognosis"]["images"] == 120
+
+
+@pytest.mark.slow
+def test_what_only_the_combination_shows_is_found_and_lost_with_an_input(resight, tmp_path: Path) -> None:
+    cohort = tmp_path / "cohort"
+    assert resight("data", "phantom", cohort, "--kind", "modalities", "--option", "images=1000").code == 0
+    quick = ("--set", "evaluation.bootstrap=40", "--set", "report.examples=0")
+    where = ("--set", f"cohort.path={cohort / 'cohort.csv'}")
+    assert resight("train", SETTINGS / "modalities.toml", "--out", tmp_path / "run", *where, *quick).code == 0
+    arms = {arm["name"]: arm for arm in json.loads((tmp_path / "run" / "inputs.json").read_text())["arms"]}
+    assert arms["all inputs"]["value"]["value"] >= 0.95
+    for missing in ("ct missing", "pet missing"):
+        assert arms[missing]["value"]["value"] <= 0.65  # nothing is left to tell, and nothing breaks
+        assert arms[missing]["gain"]["low"] > 0.3
