@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from resight.serving.app import build_app
 from resight.serving.parts import Parts
 from resight.serving.people import SignedIn
 from resight.serving.service import Service
+
+sys.path.insert(0, str(Path(__file__).parent))  # the files beside this one that tests share
 
 PASSWORD = "correct horse battery staple"
 

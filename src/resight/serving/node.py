@@ -119,7 +119,9 @@ class Node:
     def _on_request(self, event: Event) -> None:
         """Reject a peer that is not on the list, or not at its address."""
         requestor = event.assoc.requestor
-        address, title = str(requestor.address), str(requestor.ae_title).strip()
+        assert requestor.primitive is not None
+        # the requestor's own attribute is filled in after the negotiation only
+        address, title = str(requestor.address), str(requestor.primitive.calling_ae_title).strip()
         if self._is_peer(title, address):
             return
         known = any(peer.ae_title == title for peer in self._options.peers)

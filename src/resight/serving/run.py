@@ -6,7 +6,7 @@ import hashlib
 import logging
 import ssl
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import uvicorn
@@ -36,8 +36,8 @@ def run(settings: ServiceSettings) -> int:
         OutputError: folder, database or a port cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("alembic", "highdicom", "httpx", "matplotlib"):  # they log identifiers, or every step
+        logging.getLogger(library).setLevel(logging.WARNING)
     service = Service(settings)
     clear_incoming(service)
     tempfile.tempdir = str(service.folder / "incoming")  # objects are received on the disk where they are kept
@@ -59,7 +59,8 @@ def run(settings: ServiceSettings) -> int:
         _log.info("web: %s://%s:%d", scheme, settings.http.host, settings.http.port)
         for name, problem in parts.models.problems.items():
             _log.warning("the model %s is not in service: %s", name, problem)
-        server.run()
+        with suppress(KeyboardInterrupt):  # how a service is meant to end
+            server.run()
     return 0
 
 
