@@ -73,6 +73,17 @@ def test_filters_of_images_are_spread_over_the_depth_of_volumes(tmp_path: Path) 
     torch.testing.assert_close(after.sum(dim=2), before)
 
 
+def test_first_units_of_a_deeper_network(tmp_path: Path) -> None:
+    deep, shallow = tiny(1, depth=152), tiny(2, depth=50)
+    save_file(deep.state_dict(), tmp_path / "weights")
+    with pytest.raises(SettingsError, match="ResNet of depth 152"):
+        load_weights(shallow, tmp_path / "weights")
+    report = load_weights(shallow, tmp_path / "weights", first_units=True)
+    assert report.share == 1
+    assert torch.equal(shallow.layer3[5].conv2.weight, deep.layer3[5].conv2.weight)
+    assert any(name.startswith("layer3.6.") for name in report.unused)
+
+
 def test_old_densenet_names_are_known(tmp_path: Path) -> None:
     source = build_backbone("densenet")
     old = {

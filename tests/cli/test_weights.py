@@ -77,3 +77,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert main(line) == 0
     assert main(line) == 7
     assert main([*line, "--force"]) == 0
+
+
+def test_a_file_is_fetched_only_when_asked_and_then_imported(tmp_path: Path, capsys, monkeypatch) -> None:
+    save_file(tiny().state_dict(), tmp_path / "published.safetensors")
+    address, kept = (tmp_path / "published.safetensors").as_uri(), tmp_path / "new" / "kept.safetensors"
+    monkeypatch.setenv("RESIGHT_OFFLINE", "1")
+    assert main(["weights", "fetch", address, "--out", str(kept)]) == 3
+    assert "RESIGHT_OFFLINE is set" in capsys.readouterr().err
+    monkeypatch.delenv("RESIGHT_OFFLINE")
+    assert main(["weights", "fetch", address, "--out", str(kept), "--json"]) == 0
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    assert json.loads(capsys.readouterr().out) == {"file": str(kept), "sha256": digest, "source": address}
+    assert main(["weights", "fetch", address, "--out", str(kept)]) == 7
+    assert main(["weights", "import", str(kept), *TINY, "--out", str(tmp_path / "fits.safetensors")]) == 0
+
+
+def test_a_failed_fetch_keeps_the_old_file(tmp_path: Path, capsys) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    absent = (tmp_path / "absent").as_uri()
+    assert main(["weights", "fetch", absent, "--out", str(tmp_path / "old"), "--force"]) == 5
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_first_units_make_a_shallower_network(tmp_path: Path) -> None:
+    save_file(tiny(depth=152).state_dict(), tmp_path / "deep")
+    line = ["--backbone", "resnet", "--option", "depth=50", "--option", "width=4", "--out", str(tmp_path / "a.st")]
+    assert main(["weights", "import", str(tmp_path / "deep"), *line]) == 3
+    assert main(["weights", "import", str(tmp_path / "deep"), *line, "--first-units"]) == 0

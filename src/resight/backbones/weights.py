@@ -65,7 +65,12 @@ class WeightReport:
 
 
 def load_weights(
-    backbone: Backbone, path: Path, *, sha256: str | None = None, least_share: float = 0.95
+    backbone: Backbone,
+    path: Path,
+    *,
+    sha256: str | None = None,
+    least_share: float = 0.95,
+    first_units: bool = False,
 ) -> WeightReport:
     """Fill a backbone from a file.
 
@@ -79,6 +84,8 @@ def load_weights(
         path: safetensors, or a PyTorch file of tensors alone; a file with other pickled objects is refused.
         sha256: checksum the file must have, as hexadecimal digits.
         least_share: share of the backbone's tensors that must be found.
+        first_units: take the first units of every stage of a deeper network: leaving units of a residual network out
+            harms it little (Veit et al. 2016, section 4.1).
 
     Raises:
         BundleError: the file cannot be read, holds no tensors, or has another checksum.
@@ -110,7 +117,7 @@ def load_weights(
     if report.share < least_share:
         expected = f"at least {least_share:.0%} matched"
         raise SettingsError(f"only {report}", where=str(path), expected=expected, fix=_fix(found, report.missing))
-    parts = {name.split(".")[0] for name in wanted}
+    parts = {name.split(".")[0] for name in wanted} if not first_units else set[str]()
     if strays := [key for key in unused if _is_missed(_plain_name(key, wanted), found[key], parts)]:
         fault = f"{len(strays)} layers have no place in the network ({strays[0]})"
         raise SettingsError(fault, where=str(path), expected="weights of this depth and attention", fix=_guess(found))
@@ -189,7 +196,7 @@ def _fit(tensor: Tensor, wanted: Tensor, *, any_channels: bool) -> Tensor | None
         depth = wanted.shape[2]
         tensor = tensor[:, :, None].repeat(1, 1, depth, 1, 1) / depth
     elif tensor.ndim == 5 and wanted.ndim == 4:
-        tensor = tensor.sum(dim=2)
+        tensor = tensor.float().sum(dim=2)
     elif tensor.ndim == wanted.ndim == 5 and (missing := wanted.shape[2] - tensor.shape[2]) > 0 and missing % 2 == 0:
         tensor = functional.pad(tensor, (0, 0, 0, 0, missing // 2, missing // 2))  # the same filter, written longer
     if any_channels and tensor.ndim == wanted.ndim and tensor.shape[1] != wanted.shape[1]:

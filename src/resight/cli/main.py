@@ -46,7 +46,6 @@ _READERSTUDY_VERBS = {
     "design": "Write who reads what, when, in which arm and order.",
     "analyse": "Compare the arms of a reader study for other readers and other cases.",
 }
-_WEIGHTS_VERBS = {"import": "Turn a file of published weights into safetensors for a backbone."}
 _ACCOUNTS_VERBS = {
     "add": "Create an account for a person who signs in.",
     "change": "Change role or password of an account, or disable it.",
@@ -59,6 +58,10 @@ _FEDERATE_VERBS = {
     "provision": "Make certificates, keys and start-up kits for a federation.",
     "server": "Run the server of a federation: no images, only what sites send.",
     "client": "Take part in a federation as a site; run it again after any interruption.",
+}
+_WEIGHTS_VERBS = {
+    "fetch": "Fetch a file of published weights from the network.",
+    "import": "Turn a file of published weights into safetensors for a backbone.",
 }
 _GROUPS = {
     "data": ("Look at, import, split and check images and labels.", _DATA_VERBS),

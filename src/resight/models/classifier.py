@@ -107,11 +107,13 @@ class Answers:
         logits: `(B, L)`.
         auxiliary: logits of side branches that are trained along, each with the weight of its loss.
         penalty: scalar that the network itself adds to the loss, for example for work that it did not skip.
+        features: the pooled map of the last stage, before any table.
     """
 
     logits: Float[Tensor, "B L"]
     auxiliary: tuple[tuple[Float[Tensor, "B L"], float], ...] = ()
     penalty: Float[Tensor, ""] | None = None
+    features: Float[Tensor, "B F"] | None = None
 
 
 class Classifier(nn.Module):
@@ -227,7 +229,9 @@ class Classifier(nn.Module):
         auxiliary = () if side is None else ((side, _AUXILIARY_WEIGHT),)
         exits = tuple((found(stages[stage]), self.exit_weight) for stage, found in self.exits_by_stage().items())
         logits = self.conclude(stages[-1], table)
-        return Answers(logits, (*auxiliary, *exits), self.backbone.penalty(gates, taken))
+        return Answers(
+            logits, (*auxiliary, *exits), self.backbone.penalty(gates, taken), self.backbone.pool(stages[-1])
+        )
 
     def exits_by_stage(self) -> dict[int, Exit]:
         """Exits by the index of the stage that each comes after, in order of work."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from resight.backbones.ct_resnet import ct_resnet152_weights, has_ct_resnet152
 from resight.errors import SettingsError
 from resight.preprocess import Augmentation, Recipe
 from resight.preprocess.augment import Share
@@ -20,7 +21,14 @@ from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
 from resight.protocols.brain_heads import Fitting, Outcome, judge_split
 from resight.protocols.brain_measures import Part
-from resight.protocols.brain_networks import Extracted, Source, frozen_features, trained_features
+from resight.protocols.brain_networks import (
+    CT_DEPTH,
+    Extracted,
+    Source,
+    ct_features,
+    frozen_features,
+    trained_features,
+)
 from resight.protocols.brain_study import write_up
 from resight.protocols.study import Study
 from resight.settings import Options, dump_toml, load_toml
@@ -73,6 +81,12 @@ class BrainOptions(Options):
     rounds: int = Field(default=10, ge=0, description="cross-validations of all images, features frozen")
     trained_rounds: int = Field(default=0, ge=0, description="those where a network is trained in each fold too")
     per_class: int = Field(default=100, gt=0, description="normal and abnormal images drawn at the review's size")
+    ct: bool = Field(default=True, description="also begin with CT weights where the extra `ct152` is installed")
+    tuned_hold_outs: int = Field(
+        default=5, ge=0, description="hold-outs in which a ResNet-50 from CT weights is trained"
+    )
+    tuning_epochs: int = Field(default=8, gt=0, description="of that")
+    tuning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of that")
     draws: int = Field(default=10, ge=0, description="cross-validations at the review's size, features frozen")
     trained_draws: int = Field(default=0, ge=0, description="those where a network is trained in each fold too")
     weights: Path | None = Field(default=None, description="ResNet-18 weights for frozen features; random if not given")
@@ -100,11 +114,19 @@ def reproduce_brain(options: BrainOptions, *, surroundings: Surroundings) -> Stu
     _keep_settings(options, out)
     recipe = Recipe(size_px=(options.size_px, options.size_px), intensity=options.intensity)
     images = load_images(surroundings.data, recipe, out, surroundings.progress)
-    parts = [part for part in _parts(options, images, out, surroundings.progress) if part.outcomes]
-    return write_up(images, parts, out)
+    start, remarks = None, ()
+    if options.ct and has_ct_resnet152():
+        start = ct_resnet152_weights(out / "weights")
+    else:
+        why = "the extra `ct152` is not installed" if options.ct else "it was switched off"
+        remarks = (f"No network began with CT weights ({why}).",)
+    parts = [part for part in _parts(options, images, start, out, surroundings.progress) if part.outcomes]
+    return write_up(images, parts, out, remarks)
 
 
-def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Progress) -> Iterable[Part]:
+def _parts(
+    options: BrainOptions, images: BrainImages, start: Path | None, out: Path, progress: Progress
+) -> Iterable[Part]:
     shared = {"folds": options.folds, "validation": options.validation_share, "seed": options.seed}
     held = list(
         hold_outs(
@@ -117,9 +139,16 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
     )
     crossed = list(cross_validations(images, rounds=options.rounds, **shared))
     small = list(cross_validations(images, rounds=options.draws, per_class=options.per_class, **shared))
+    tuning = options.training.model_copy(
+        update={"epochs": options.tuning_epochs, "learning_rate": options.tuning_rate, "mixup": 0.0}
+    )
+    helped = ", with hints of EfficientNet-Lite0" if options.training.objective.name == "hints" else ""
     network: dict[Source, str] = {
-        "trained": f"ResNet-18 trained in every split ({options.training.epochs} epochs, {options.size_px} px)",
+        "trained": f"ResNet-18 trained in every split ({options.training.epochs} epochs, {options.size_px} px{helped})",
+        "tuned": f"ResNet-{CT_DEPTH} from CT weights trained in every split ({tuning.epochs} epochs, "
+        f"{options.size_px} px{helped})",
         "frozen": f"frozen ResNet-18 with {'given' if options.weights else 'random'} weights",
+        "ct": f"frozen ResNet-{CT_DEPTH} with CT weights",
     }
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
 
@@ -127,6 +156,10 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
         return trained_features(
             images, split, options.training, options.augmentation, out / "networks", _of(split, progress)
         )
+
+    def tune(split: Split) -> Extracted:
+        folder = out / "networks" / "tuned"
+        return trained_features(images, split, tuning, options.augmentation, folder, _of(split, progress), start)
 
     def judged(source: Source, splits: list[Split], features: Callable[[Split], Extracted], how: Fitting) -> Part:
         done: list[Outcome] = []
@@ -137,6 +170,12 @@ def _parts(options: BrainOptions, images: BrainImages, out: Path, progress: Prog
 
     frozen = frozen_features(images, options.weights, out / "networks", options.seed)
     yield judged("trained", held, train, heads)
+    if start is not None:
+        yield judged("tuned", held[: options.tuned_hold_outs], tune, heads)
+        ct = ct_features(images, start, out / "networks", options.seed)
+        yield judged("ct", held, lambda _: ct, heads)
+        yield judged("ct", small, lambda _: ct, heads)
+        yield judged("ct", crossed, lambda _: ct, large_heads)
     yield judged("frozen", small, lambda _: frozen, heads)
     yield judged("trained", [s for s in small if s.round < options.trained_draws], train, heads)
     yield judged("frozen", crossed, lambda _: frozen, large_heads)
@@ -165,6 +204,8 @@ def _smoke(options: BrainOptions) -> BrainOptions:
         update={
             "size_px": 32,
             "hold_outs": 2,
+            "tuned_hold_outs": 1,
+            "tuning_epochs": 1,
             "folds": 2,
             "rounds": 1,
             "per_class": 40,

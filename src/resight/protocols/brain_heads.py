@@ -17,14 +17,14 @@ from scipy.special import expit
 from resight.heads import CLASSIFIERS
 from resight.heads.randomized import RandomizedNetwork
 from resight.protocols.brain_data import BrainImages, Split
-from resight.protocols.brain_networks import Extracted, Source
+from resight.protocols.brain_networks import TRAINED, Extracted, Source
 from resight.settings import write_json
 from resight.training.bat_search import BatOptions
 from resight.training.hidden_search import SearchMode, search_hidden
 
 RANDOMISED: Final = ("elm", "rvfl", "snn")
 CLASSICAL: Final = ("logistic-regression", "linear-svm", "rbf-svm", "random-forest", "nearest-neighbours")
-NETWORK: Final = "ResNet-18 softmax"
+NETWORK: Final = "softmax layer"
 """The trained network's own output: with two classes a softmax layer is one logistic unit."""
 _SEARCHED: Final[Mapping[SearchMode, str]] = {
     "all": "bats on weights",
@@ -40,7 +40,7 @@ def searched(head: str, mode: SearchMode) -> str:
 
 def reference(source: Source) -> str:
     """The softmax layer that heads are compared with; on frozen features logistic regression is that layer."""
-    return NETWORK if source == "trained" else CLASSICAL[0]
+    return NETWORK if source in TRAINED else CLASSICAL[0]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def judge_split(
     columns: dict[str, Float[np.ndarray, " n"]] = {}
     seconds: dict[str, float] = {}
     courses: dict[str, list[float]] = {}
-    if source == "trained":
+    if source in TRAINED:
         columns[NETWORK], seconds[NETWORK] = expit(found.logits[split.test]), found.seconds
     began = time.perf_counter()
     for name, model, course in _fitted(images, split, found.features[split.learn], fitting):
@@ -118,7 +118,7 @@ def judge_split(
 def methods(source: Source, modes: Sequence[SearchMode]) -> list[str]:
     """Names of all methods in the order of the tables."""
     heads = [name for head in RANDOMISED for name in (head, *(searched(head, mode) for mode in modes))]
-    return [*([NETWORK] if source == "trained" else []), *heads, *CLASSICAL]
+    return [*([NETWORK] if source in TRAINED else []), *heads, *CLASSICAL]
 
 
 def _fitted(

@@ -1,26 +1,39 @@
-"""Features of the brain study: from a ResNet trained in every split, or from one that is never trained."""
+"""Features of the brain study: from a ResNet trained in every split, or from one that is never trained here."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from resight.models import Classifier, ModelOptions, autocast, build_classifier, channels_last, choose_device
+from resight.backbones.ct_resnet import begin_with_ct
+from resight.models import Classifier, ModelOptions, autocast, build_classifier, channels_last, choose_device, view
 from resight.models.device import Precision
 from resight.preprocess import Augmentation
 from resight.protocols.brain_data import LABEL, BrainImages, Split
 from resight.training import TrainingOptions, fit
 from resight.training.data import TrainingData, in_order
+from resight.training.norms import adapt_norms
+from resight.training.validate import view_features
 from resight.types import Progress
 
-Source = Literal["trained", "frozen"]
+Source = Literal["trained", "tuned", "frozen", "ct"]
+"""A ResNet-18 trained from scratch in every split; a ResNet-50 that begins there with CT weights; a ResNet-18 and the
+ResNet-50 with CT weights that are never trained on these images."""
+TRAINED: Final[frozenset[Source]] = frozenset({"trained", "tuned"})
+CT_DEPTH: Final = 50
+_CT_STAGE: Final = 2
+"""The third: the last one of the CT network knows organs rather than textures."""
+_FROZEN_STAGES = 2
+"""Of the network that begins with CT weights: few images teach the first stages nothing new."""
 _FROZEN_BATCH = 64
+_VIEWS = (0, 1)
+"""As it is, and left and right swapped: a network's answers are means over both."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,9 @@ def trained_features(
     augmentation: Augmentation,
     folder: Path,
     progress: Progress,
+    start: Path | None = None,
 ) -> Extracted:
-    """Train a ResNet-18 on the split's training rows, or read what is left of that.
+    """Train a ResNet on the split's training rows, or read what is left of that.
 
     Args:
         images: the cohort.
@@ -77,12 +91,13 @@ def trained_features(
         augmentation: of training images.
         folder: the result is kept there, and checkpoints while training lasts.
         progress: told after every step.
+        start: file of the extra `ct152`, whose first units a ResNet-50 begins with; a ResNet-18 from scratch without.
     """
     kept = folder / f"{split.name}.npz"
     if kept.exists():
         return Extracted.read(kept)
     options = training.model_copy(update={"seed": training.seed + 100 * split.round + split.fold})
-    model = _resnet(ModelOptions(), options.seed)
+    model = _resnet(ModelOptions(), options.seed) if start is None else _ct_resnet(start, options.seed)
     checkpoints = folder / split.name
     result = fit(
         model,
@@ -125,6 +140,38 @@ def frozen_features(images: BrainImages, weights: Path | None, folder: Path, see
     return found
 
 
+def ct_features(images: BrainImages, start: Path, folder: Path, seed: int) -> Extracted:
+    """Features of the third stage of a ResNet-50 with CT weights.
+
+    Its batch normalisation takes the statistics of all images, those of test parts among them; no label is looked at.
+
+    Args:
+        images: the cohort.
+        start: file of the extra `ct152`.
+        folder: the result is kept there.
+        seed: of the head, which takes no part.
+    """
+    kept = folder / "ct.npz"
+    if kept.exists():
+        return Extracted.read(kept)
+    device, data = choose_device("auto"), _all(images)
+    model = _ct_resnet(start, seed).to(device)
+    adapt_norms(model, data, batch_size=_FROZEN_BATCH, device=device)
+    features = view_features(
+        model, data, n_views=len(_VIEWS), batch_size=_FROZEN_BATCH, device=device, precision="fp32", stage=_CT_STAGE
+    ).mean(axis=1)
+    found = Extracted(features, np.full(len(features), np.nan), 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.write(kept)
+    return found
+
+
+def _ct_resnet(start: Path, seed: int) -> Classifier:
+    model = _resnet(ModelOptions(backbone={"name": "resnet", "depth": CT_DEPTH}), seed)
+    begin_with_ct(model.backbone, start, frozen_stages=_FROZEN_STAGES)
+    return model
+
+
 def _resnet(options: ModelOptions, seed: int) -> Classifier:
     torch.manual_seed(seed)
     return build_classifier(options, labels=(LABEL,), channels=1, dims=2)
@@ -138,12 +185,13 @@ def _extract(
     model: Classifier, data: TrainingData, batch_size: int, device: torch.device, precision: Precision
 ) -> tuple[Float[np.ndarray, "N F"], Float[np.ndarray, " N"]]:
     model = model.to(device).eval()
-    features = np.empty((len(data), model.backbone.feature_dim), np.float32)
-    logits = np.empty(len(data), np.float32)
+    features = np.zeros((len(data), model.backbone.feature_dim), np.float32)
+    logits = np.zeros(len(data), np.float32)
     with torch.inference_mode(), autocast(precision, device):
         for batch in in_order(data, batch_size=batch_size, device=device):
-            found = model.features(channels_last(batch.images))
             rows = batch.samples.numpy()
-            features[rows] = found.float().cpu().numpy()
-            logits[rows] = model.head(found).float().cpu().numpy()[:, 0]
+            for number in _VIEWS:
+                found = model.features(channels_last(view(batch.images, number)))
+                features[rows] += found.float().cpu().numpy() / len(_VIEWS)
+                logits[rows] += model.head(found).float().cpu().numpy()[:, 0] / len(_VIEWS)
     return features, logits

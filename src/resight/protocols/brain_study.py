@@ -13,12 +13,19 @@ from resight.experiments.record import environment
 from resight.protocols.brain_data import BrainImages
 from resight.protocols.brain_heads import RANDOMISED, reference, searched
 from resight.protocols.brain_measures import COMPARED, LEVEL, METRICS, Compared, Metric, Part
+from resight.protocols.brain_networks import TRAINED
 from resight.protocols.brain_picture import draw_courses
 from resight.protocols.study import Figure, Row, Study
 from resight.types import MetricValue
 
 PREDICTIONS: Final = "predictions.csv.gz"
 PICTURE: Final = "bats.svg"
+_FEATURES: Final[Mapping[str, str]] = {
+    "trained": "features of a ResNet-18 trained in the split",
+    "tuned": "features of a ResNet-50 from CT weights trained in the split",
+    "frozen": "frozen features of a ResNet-18",
+    "ct": "frozen features of a ResNet-50 with CT weights",
+}
 _REVIEW: Final[Mapping[Metric, str]] = {
     "accuracy": "95.5 %",
     "sensitivity": "94 %",
@@ -35,13 +42,14 @@ _SIBLINGS: Final[Mapping[str, tuple[Figure, ...]]] = {
 """Accuracies in abstracts of the same group; that of Lu, Wang & Zhang 2020 itself names none."""
 
 
-def write_up(images: BrainImages, parts: Sequence[Part], out: Path) -> Study:
+def write_up(images: BrainImages, parts: Sequence[Part], out: Path, remarks: Sequence[str] = ()) -> Study:
     """Put figures, tests, sentences, picture and predictions together.
 
     Args:
         images: the cohort.
         parts: what was run.
         out: predictions and picture are written there.
+        remarks: further sentences, about what was left out.
     """
     tables: dict[str, list[Row]] = {}
     for part in parts:
@@ -64,14 +72,14 @@ def write_up(images: BrainImages, parts: Sequence[Part], out: Path) -> Study:
         question="Does a randomised network in the place of the softmax layer help, and does the bat search? "
         + _short_answer(parts),
         tables=tables,
-        conclusions=(*map(_summary, parts), *_cautions(images, parts)),
+        conclusions=(*map(_summary, parts), *_cautions(images, parts), *remarks),
         command=ran.pop("command"),
         pictures={PICTURE: caption} if any(part.modes for part in parts) else {},
         record={
             "images": len(images.cohort),
             "groups of look-alikes": len(np.unique(images.groups)),
             "cohort": images.cohort.fingerprint(),
-            "networks trained": sum(len(part.outcomes) for part in parts if part.source == "trained"),
+            "networks trained": sum(len(part.outcomes) for part in parts if part.source in TRAINED),
             "predictions": f"`{PREDICTIONS}`: probability of abnormal, a line an image and split, a column a method",
             "seconds to fit": "wall clock, whatever else this machine did at the time",
             "settings": "`settings.toml`",
@@ -125,7 +133,7 @@ def _short_answer(parts: Sequence[Part]) -> str:
         own = [part for part in parts if part.source == source]
         heads = [c for part in own for c in part.against_softmax() if c.randomised]
         bats = [c for part in own for c in part.bats_against_plain()]
-        found.append(f"On {source} features, randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}")
+        found.append(f"On {_FEATURES[source]}, randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}")
     return " ".join(found)
 
 
@@ -201,6 +209,11 @@ def _cautions(images: BrainImages, parts: Sequence[Part]) -> list[str]:
         sentences.append(
             "Features of a trained network were fitted to the same learning images as the heads, as in the paper, so "
             "heads learn from features that are cleaner than those they are tested on."
+        )
+    if any(part.source == "ct" for part in parts):
+        sentences.append(
+            "The CT network's batch normalisation took its statistics from all images, those tested on among them; no "
+            "label took part in that."
         )
     return sentences
 

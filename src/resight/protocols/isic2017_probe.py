@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from resight.evaluation import auroc
 from resight.protocols.isic2017_networks import Answers
-from resight.training.distill import Features
+from resight.training.validate import Features
 from resight.types import Cohort, Scores
 
 FOLDS = 5

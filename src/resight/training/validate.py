@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import nn
 
 from resight.evaluation import auroc
-from resight.models import autocast, channels_last
+from resight.models import Classifier, autocast, channels_last, view
 from resight.models.device import Precision
 from resight.training.data import TrainingData, in_order
 from resight.types import Scores
+
+Features = Float[np.ndarray, "N V F"]
+"""Features of N samples in V views."""
 
 
 def predict_logits(
@@ -29,6 +33,40 @@ def predict_logits(
             inputs = (channels_last(batch.images), *([] if batch.table is None else [batch.table]))
             logits[batch.samples.numpy()] = model(*inputs).float().cpu().numpy()
     return logits
+
+
+def view_features(
+    model: Classifier,
+    data: TrainingData,
+    *,
+    n_views: int,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision,
+    stage: int = -1,
+) -> Features:
+    """Features of every sample in the first views of `models.view`, in evaluation mode.
+
+    Args:
+        model: on the device.
+        data: the samples.
+        n_views: how many views.
+        batch_size: images at a time.
+        device: where the model is.
+        precision: number format.
+        stage: whose map is averaged over space, counted as `model.stages` gives them; the last is what the head takes.
+    """
+    model.eval()
+    features: Features | None = None
+    with torch.inference_mode(), autocast(precision, device):
+        for batch in in_order(data, batch_size=batch_size, device=device):
+            for number in range(n_views):
+                found = model.stages(channels_last(view(batch.images, number)))[stage]
+                pooled = model.backbone.pool(found) if stage == -1 else found.mean(dim=tuple(range(2, found.ndim)))
+                if features is None:
+                    features = np.empty((len(data), n_views, pooled.shape[1]), dtype=np.float32)
+                features[batch.samples.numpy(), number] = pooled.float().cpu().numpy()
+    return np.empty((0, n_views, 0), dtype=np.float32) if features is None else features
 
 
 def macro_auroc(scores: Scores, data: TrainingData) -> float:
