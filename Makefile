@@ -4,17 +4,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+BENCH := .venv-bench
+BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --constraint constraints.txt
 TEST_EXTRAS := dicom,fast,parquet,lite0,export,federated,cluster,text,clinic,serve,postgres,evidence,docs,dev
 
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint fast slow docs clean
+.PHONY: help demo test quick lint fast slow bench docs clean
 
 help:
 	@echo "make demo   learn planted findings on phantom images and write a report (about 5 minutes)"
 	@echo "make test   linters, types, import rules, all tests, command-line journeys, browser test"
 	@echo "make quick  linters and fast tests"
+	@echo "make bench  every row of the speed table beside its peers, in an environment of its own (at most 30 minutes)"
 	@echo "make docs   build the documentation into site/"
 
 # torch goes first and pinned: an unpinned request for it can bring several GB of CUDA libraries.
@@ -49,8 +52,20 @@ quick: lint fast
 test: lint
 	$(BIN)/pytest -n 2 -m 'slow or not slow' -q
 
+# torchvision without its dependencies: with them pip may bring another torch.
+$(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/speed/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH_PIP) torch==2.13.0
+	$(BENCH_PIP) --editable '.[dicom,fast,export]'
+	$(BENCH_PIP) --no-deps torchvision==0.28.0
+	$(BENCH_PIP) --requirement benchmarks/speed/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python -m benchmarks.speed
+
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) demo site build dist
+	rm -rf $(VENV) $(BENCH) demo site build dist

@@ -1,0 +1,46 @@
+"""All rows, each file in a process of its own; then the table and its figure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from benchmarks.speed.measure import THREADS
+from benchmarks.speed.table import write_table
+
+FILES = (
+    "inference",
+    "training",
+    "pictures",
+    "radiology",
+    "volumes",
+    "solving",
+    "intervals",
+    "explaining",
+    "starting",
+)
+LIMIT_S = 480
+
+
+def main() -> int:
+    failed = []
+    for name in sys.argv[1:] or FILES:
+        start = time.monotonic()
+        command = [sys.executable, "-m", f"benchmarks.speed.{name}"]
+        try:
+            code = subprocess.run(command, env={**os.environ, **THREADS}, timeout=LIMIT_S, check=False).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        print(f"{name}: {time.monotonic() - start:.0f} s" + (f", failed ({code})" if code else ""), flush=True)
+        if code:
+            failed.append(name)
+    write_table()
+    if failed:
+        print(f"without a new result: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

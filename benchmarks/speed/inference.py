@@ -1,0 +1,116 @@
+"""Rows 1 to 3: ResNet-50 at 224 pixels, fp32, bf16 and int8, through a bundle; PyTorch eager is 1."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.speed.measure import import_torchvision, one_thread, paired
+from resight.models import Manifest, ModelOptions, Predictor, build_classifier, export_bundle, save_bundle
+from resight.preprocess import Recipe
+
+LABELS = tuple(f"finding {i}" for i in range(14))
+LIBRARIES = ("torch", "torchvision", "onnxruntime", "openvino", "nncf")
+
+
+def main(rows: tuple[str, ...]) -> None:
+    one_thread()
+    torchvision = import_torchvision()
+    torch.manual_seed(0)
+    peer = torchvision.models.resnet50(num_classes=len(LABELS)).eval()
+    options = ModelOptions(backbone={"name": "resnet", "depth": 50})
+    ours = build_classifier(options, labels=LABELS, channels=3, dims=2).eval()
+    state = peer.state_dict()
+    ours.head.load_state_dict({f"fc.{name}": state.pop(f"fc.{name}") for name in ("weight", "bias")})
+    ours.backbone.load_state_dict(state)
+    rng = np.random.default_rng(0)
+    images = {n: _pictures(rng, n) for n in (1, 16)}
+    eager = {n: _eager(peer, ours, batch) for n, batch in images.items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = Path(scratch) / "bundle"
+        save_bundle(
+            bundle,
+            ours,
+            Manifest(labels=LABELS, task="multilabel", recipe=Recipe(size_px=(224, 224), channels=3), model=options),
+        )
+        calibration = list(_pictures(rng, 64))
+        precisions = {"01": "fp32", "02": "bf16", "03": "int8"}
+        for row in rows:
+            precision = precisions[row]
+            kinds = ("openvino",) if precision == "bf16" else ("openvino", "onnx")
+            for kind in kinds:
+                export_bundle(bundle, kind, precision, calibration=calibration)
+            engines = {kind: Predictor.load(bundle, engine=kind, precision=precision) for kind in kinds}
+            if precision != "int8":
+                engines["torch"] = Predictor.load(bundle, engine="torch", precision=precision)
+            direct = _direct(bundle, precision, images[1])
+            for size, batch in images.items():
+                _row(row, precision, size, batch, eager[size], engines, direct)
+
+
+def _row(row, precision, size, batch, eager, engines, direct) -> None:
+    expected = eager()
+    answers = engines["openvino"].logits(batch)
+    scale = float(np.abs(expected - expected.mean(axis=0)).max()) if size > 1 else float(np.abs(expected).max())
+    candidates = {"torch eager fp32": eager, "Resight, OpenVINO": lambda: engines["openvino"].logits(batch)}
+    for name, engine in engines.items():
+        if name != "openvino":
+            candidates[f"Resight, {name}"] = lambda engine=engine: engine.logits(batch)
+    candidates["OpenVINO directly"] = lambda: direct(batch)
+    must = {("01", 1): 1.5, ("01", 16): 1.5, ("02", 1): 3.0, ("02", 16): 3.0, ("03", 1): 5.5, ("03", 16): 7.0}
+    paired(
+        row if size == 1 else f"{row}b",
+        f"ResNet-50, 224 px, {precision}, batch {size}",
+        candidates,
+        must=must[row, size],
+        difference=float(np.abs(answers - expected).max()) / scale,
+        tolerance={"fp32": 1e-3, "bf16": 0.1, "int8": 1.0}[precision],
+        unit="of the largest logit" if size == 1 else "of the spread of logits",
+        budget_s=25.0,
+        libraries=LIBRARIES,
+        note="random weights; what bf16 and int8 cost a trained network stands under precision",
+    )
+
+
+def _pictures(rng: np.random.Generator, count: int) -> np.ndarray:
+    coarse = rng.integers(0, 256, (count, 3, 14, 14), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(16, axis=2).repeat(16, axis=3))
+
+
+def _eager(peer: torch.nn.Module, ours, batch: np.ndarray):
+    mean, std = (copy.deepcopy(values).view(1, 3, 1, 1) for values in (ours.mean, ours.std))
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return peer((torch.from_numpy(batch).float() / 255 - mean) / std).double().numpy()
+
+    return run
+
+
+def _direct(bundle: Path, precision: str, example: np.ndarray):
+    """The exported file in OpenVINO without Resight, compiled for each batch size by itself."""
+    import openvino
+
+    compiled = {}
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        if len(batch) not in compiled:
+            core = openvino.Core()
+            model = core.read_model(bundle / "engines" / f"openvino-{precision}" / "model.xml")
+            model.reshape(batch.shape)
+            hint = "bf16" if precision == "bf16" else "f32"
+            settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+            compiled[len(batch)] = core.compile_model(model, "CPU", settings)
+        return compiled[len(batch)](batch)[0]
+
+    run(example)
+    return run
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]) or ("01", "02", "03"))

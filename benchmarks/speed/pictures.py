@@ -1,0 +1,102 @@
+"""Rows 5 to 7: PNG and JPEG to the network's grid, first and later passes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from benchmarks.speed import inputs
+from benchmarks.speed.measure import import_torchvision, one_thread, paired
+from resight.preprocess import Recipe, Store
+
+SIZE_PX = 224
+
+
+def main() -> None:
+    one_thread()
+    import_torchvision()
+    from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Resize
+
+    loading = LoadImage(image_only=True, reader="PILReader")
+    monai = Compose([loading, EnsureChannelFirst(), Resize((SIZE_PX, SIZE_PX), mode="area")])
+    xrv = _torchxrayvision()
+    recipe = Recipe(size_px=(SIZE_PX, SIZE_PX), resize="stretch")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pngs = inputs.png(folder, 3)
+        reference = np.asarray(monai(pngs[0])[0]).T
+        paired(
+            "05",
+            "PNG 1024 px to 224 px, first pass",
+            {
+                "MONAI": lambda: [monai(path) for path in pngs],
+                "Resight": lambda: [recipe.prepare(path) for path in pngs],
+                "torchxrayvision": lambda: [xrv(path) for path in pngs],
+            },
+            must=1.4,
+            difference=float(np.abs(recipe.prepare(pngs[0])[0] - reference).mean()),
+            tolerance=1.0,
+            unit="grey levels on average",
+            libraries=("monai", "torchxrayvision", "opencv-python-headless", "pillow"),
+        )
+        jpegs = inputs.jpeg(folder, 3)
+        rgb = Recipe(size_px=(SIZE_PX, SIZE_PX), channels=3, resize="stretch")
+        reference = np.asarray(monai(jpegs[0])).transpose(0, 2, 1)
+        paired(
+            "06",
+            "JPEG 1022 x 767 px to 224 px",
+            {
+                "MONAI": lambda: [monai(path) for path in jpegs],
+                "Resight": lambda: [rgb.prepare(path) for path in jpegs],
+            },
+            must=5.0,
+            difference=float(np.abs(rgb.prepare(jpegs[0]) - reference).mean()),
+            tolerance=2.0,
+            unit="grey levels on average",
+            libraries=("monai", "opencv-python-headless", "pillow"),
+            note="a JPEG decoded at half its size lacks the finest noise of the full decode",
+        )
+        _later_passes(folder, pngs, monai, recipe)
+
+
+def _later_passes(folder: Path, pngs: list[Path], monai, recipe: Recipe) -> None:
+    store = Store.build(pngs, recipe, folder / "store", workers=1)
+    small = [folder / f"small_{path.name}" for path in pngs]
+    for path, image in zip(small, store.images, strict=True):
+        cv2.imwrite(str(path), image[0])
+    paired(
+        "07",
+        "the same images again: memory-mapped store of decoded images",
+        {
+            "MONAI": lambda: [monai(path) for path in pngs],
+            "Resight": lambda: [np.array(store[index]) for index in range(len(pngs))],
+            "folder of resized PNG, Pillow": lambda: [np.asarray(PIL.Image.open(path)) for path in small],
+        },
+        must=100.0,
+        difference=float(np.abs(np.array(store[0]).astype(int) - recipe.prepare(pngs[0])).max()),
+        tolerance=0.0,
+        unit="grey levels",
+        libraries=("monai", "pillow"),
+        note="against the folder of resized PNG the ratio is that of Resight over that of the folder",
+    )
+
+
+def _torchxrayvision():
+    import skimage.io
+    import torchxrayvision
+    from torchvision.transforms import Compose
+
+    smaller = Compose([torchxrayvision.datasets.XRayCenterCrop(), torchxrayvision.datasets.XRayResizer(SIZE_PX)])
+
+    def read(path: Path) -> np.ndarray:
+        return smaller(torchxrayvision.datasets.normalize(skimage.io.imread(path), 255)[None])
+
+    return read
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Row 4: a training step of ResNet-18 and ResNet-50, batch 8, 224 pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmarks.speed.measure import import_torchvision, one_thread, paired
+from resight.models import ModelOptions, autocast, build_classifier, channels_last, with_channels_last
+from resight.training import LOSSES, TrainingOptions
+from resight.training.schedule import build_optimizer
+
+
+def main() -> None:
+    one_thread()
+    torchvision = import_torchvision()
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 3, 224, 224), dtype=np.uint8))
+    targets = torch.zeros(8, 14).bernoulli_(0.3, generator=torch.Generator().manual_seed(0))
+    for letter, depth in (("", 18), ("b", 50)):
+        torch.manual_seed(0)
+        peer = getattr(torchvision.models, f"resnet{depth}")(num_classes=14).train()
+        options = ModelOptions(backbone={"name": "resnet", "depth": depth, "zero_init": False})
+        ours = build_classifier(options, labels=tuple(map(str, range(14))), channels=3, dims=2).train()
+        state = dict(peer.state_dict())
+        ours.head.load_state_dict({f"fc.{name}": state.pop(f"fc.{name}") for name in ("weight", "bias")})
+        ours.backbone.load_state_dict(state)
+        plain_step = _peer_step(peer, images, targets, ours.mean, ours.std)
+        our_step = _our_step(ours, images, targets)
+        first = plain_step(), our_step()  # the same weights still
+        paired(
+            f"04{letter}",
+            f"training step, ResNet-{depth}, batch 8, 224 px",
+            {"torch fp32, NCHW": plain_step, "Resight, bf16, channels last": our_step},
+            must=2.0,
+            difference=abs(first[0] - first[1]) / first[0],
+            tolerance=0.02,
+            unit="of the first loss",
+            budget_s=40.0,
+            libraries=("torch", "torchvision"),
+        )
+
+
+def _peer_step(model, images, targets, mean, std):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    loss_of = torch.nn.BCEWithLogitsLoss()
+    mean, std = mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(model((images.float() / 255 - mean) / std), targets)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _our_step(model, images, targets):
+    """The step of `resight.training.loop` without what surrounds it."""
+    with_channels_last(model)
+    optimizer = build_optimizer(model, TrainingOptions(learning_rate=1e-3))
+    loss_of = LOSSES.build("binary", {}, task="multilabel", positive_weight=None)
+    known, device = torch.ones_like(targets, dtype=torch.bool), torch.device("cpu")
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast("bf16", device):
+            logits = model(channels_last(images))
+        loss = loss_of(logits.float(), targets, known)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

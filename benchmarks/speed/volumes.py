@@ -1,0 +1,112 @@
+"""Rows 11 and 12: augmentation of volumes, and a 3D ResNet-18."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmarks.speed.measure import import_torchvision, one_thread, paired
+from resight.models import ModelOptions, autocast, build_classifier, channels_last, with_channels_last
+from resight.preprocess import Augmentation
+
+FINE, COARSE = (128, 128, 128), (64, 64, 64)
+
+
+def main() -> None:
+    one_thread()
+    import_torchvision()
+    _augmentation()
+    _network()
+
+
+def _augmentation() -> None:
+    from monai.transforms import Compose, RandAffine, Resize
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (1, 16, 16, 16), dtype=np.uint8)
+    volume = coarse.repeat(8, 1).repeat(8, 2).repeat(8, 3)
+    turn = np.deg2rad(10)
+    moved = RandAffine(
+        prob=1.0,
+        rotate_range=(turn, turn, turn),
+        scale_range=0.1,
+        translate_range=6,
+        padding_mode="zeros",
+        mode="bilinear",
+    )
+    monai = Compose([moved, Resize(COARSE)])
+    floats = torch.from_numpy(volume).float()
+    augmentation = Augmentation(rotate_deg=10, scale=0.1, translate=0.05)
+
+    def ours() -> np.ndarray:
+        return augmentation.apply(volume, augmentation.sample(rng, volume.shape), COARSE)
+
+    still = Augmentation()
+    unmoved = still.apply(volume, still.sample(rng, volume.shape), COARSE)
+    plain = np.asarray(Resize(COARSE, mode="trilinear", align_corners=False)(floats))
+    paired(
+        "11",
+        "random affine, 128^3 voxels to 64^3",
+        {"MONAI RandAffine, Resize": lambda: monai(floats), "Resight": ours},
+        must=10.0,
+        difference=float(np.abs(unmoved - plain).mean()),
+        tolerance=1.0,
+        unit="grey levels on average, without any move",
+        libraries=("monai", "opencv-python-headless"),
+        note="each draws its own random move of the same size",
+    )
+
+
+def _network() -> None:
+    from monai.networks.nets import resnet18
+
+    peer = resnet18(
+        spatial_dims=3, n_input_channels=1, num_classes=1, conv1_t_stride=2, shortcut_type="B", bias_downsample=False
+    )
+    options = ModelOptions(backbone={"name": "resnet", "depth": 18, "zero_init": False})
+    ours = build_classifier(options, labels=("finding",), channels=1, dims=3)
+    with_channels_last(ours)
+    volumes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, *COARSE), dtype=np.uint8))
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (peer, ours)]
+    device = torch.device("cpu")
+
+    def theirs() -> torch.Tensor:
+        with torch.inference_mode():
+            return peer.eval()(volumes.float() / 255)
+
+    def forward() -> torch.Tensor:
+        with torch.inference_mode(), autocast("bf16", device):
+            return ours.eval()(channels_last(volumes))
+
+    steps = [torch.optim.SGD(network.parameters(), lr=1e-3) for network in (peer, ours)]
+
+    def their_step() -> None:
+        steps[0].zero_grad()
+        peer.train()(volumes.float() / 255).square().mean().backward()
+        steps[0].step()
+
+    def our_step() -> None:
+        steps[1].zero_grad()
+        with autocast("bf16", device):
+            logits = ours.train()(channels_last(volumes))
+        logits.float().square().mean().backward()
+        steps[1].step()
+
+    for number, work, must, pair in (
+        ("12", "3D ResNet-18, 64^3, batch 2, forward", 2.0, (theirs, forward)),
+        ("12b", "3D ResNet-18, 64^3, batch 2, training step", 1.7, (their_step, our_step)),
+    ):
+        paired(
+            number,
+            work,
+            {"MONAI, fp32": pair[0], "Resight, bf16, channels last": pair[1]},
+            must=must,
+            difference=abs(sizes[0] - sizes[1]) / sizes[0],
+            tolerance=0.001,
+            unit="of the number of weights: the same network, weights drawn anew",
+            libraries=("torch", "monai"),
+        )
+
+
+if __name__ == "__main__":
+    main()
