@@ -1,4 +1,4 @@
-"""How a row is measured: one thread, processor time, candidates interleaved, medians of paired ratios, equal results."""
+"""How a row is measured: one thread, processor time, candidates in turns, medians of paired ratios, equal results."""
 
 from __future__ import annotations
 

@@ -42,11 +42,12 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Speed beside the peers",
         "",
-        f"`make bench` on one thread of {here['processor']} ({', '.join(here['knows']) or 'neither bf16 nor VNNI'}), Python"
-        f" {here['python']}. Ratio: processor time of the peer over Resight's, median of interleaved pairs, with quartiles."
+        f"`make bench` on one thread of {here['processor']} ({', '.join(here['knows']) or 'neither bf16 nor VNNI'}),"
+        f" Python {here['python']}. Ratio: processor time of the peer over Resight's, median of interleaved pairs, with"
+        " quartiles."
         " Memory: rise of the resident set during one call, peer and Resight.",
         "",
-        "| row | work | peer | Resight | times faster | must | agree within | MB | others, times faster than the peer |",
+        "| row | work | peer | Resight | times faster | must | agree within | MB | others, times faster than peer |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
@@ -55,7 +56,8 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in row["others"].items())
         reached = "" if row["ratio"] >= row["must"] else " **(short)**"
         lines.append(
-            f"| {row['number']} | {row['work']} | {row['peer']}, {_ms(row, 'peer')} | {row['ours']}, {_ms(row, 'ours')} "
+            f"| {row['number']} | {row['work']} "
+            f"| {row['peer']}, {_ms(row, 'peer')} | {row['ours']}, {_ms(row, 'ours')} "
             f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {row['must']:.2f} "
             f"| {row['difference']:.1g} of {row['tolerance']:g} {row['unit']} | {memory} | {others} |"
         )
