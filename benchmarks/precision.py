@@ -24,7 +24,7 @@ def main(run: Path) -> None:
         export_bundle(run / "bundle", *pair, calibration=train.paths, judged_on=test, replace=True) for pair in EXPORTS
     ]
     lines = [
-        "# What coarser numbers cost",
+        "### Exports of one network",
         "",
         f"`python benchmarks/precision.py RUN`; {records[0].comparison['images']} test images of"
         f" {records[0].comparison['patients']} patients, int8 calibrated on {records[1].calibration_images} training"

@@ -71,7 +71,7 @@ def _row(row, precision, size, batch, eager, engines, direct) -> None:
         difference=float(np.abs(answers - expected).max()) / scale,
         tolerance={"fp32": 1e-3, "bf16": 0.1, "int8": 1.0}[precision],
         unit="of the largest logit" if size == 1 else "of the spread of logits",
-        budget_s=25.0,
+        budget_s=8.0,
         libraries=LIBRARIES,
         note="random weights; what bf16 and int8 cost a trained network stands under precision",
     )

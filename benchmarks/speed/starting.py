@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.speed.measure import Row, keep, one_thread, paired, versions
 
-ROUNDS = 5
+ROUNDS = 3
 COMMANDS = {
     "import monai": [
         sys.executable,

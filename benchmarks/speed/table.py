@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 def _markdown(rows: list[dict[str, Any]]) -> str:
     here = machine()
     lines = [
-        "# Speed beside the peers",
+        "### Every row",
         "",
         f"`make bench` on one thread of {here['processor']} ({', '.join(here['knows']) or 'neither bf16 nor VNNI'}),"
         f" Python {here['python']}. Ratio: processor time of the peer over Resight's, median of interleaved pairs, with"

@@ -35,7 +35,7 @@ def main() -> None:
             difference=abs(first[0] - first[1]) / first[0],
             tolerance=0.02,
             unit="of the first loss",
-            budget_s=40.0,
+            budget_s=12.0,
             libraries=("torch", "torchvision"),
         )
 

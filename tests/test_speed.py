@@ -1,0 +1,84 @@
+"""Ratios of cheap rows of the speed table against floors far below what was measured: only a real loss fails."""
+
+from __future__ import annotations
+
+import gzip
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from resight.evaluation import bootstrap
+from resight.evaluation.discrimination import ranking
+from resight.explain import build_explainer
+from resight.heads.ridge import fit_ridge
+from resight.models import ModelOptions, build_classifier
+from resight.preprocess import Recipe, Store
+
+Work = Callable[[], object]
+
+
+def ratio(peer: Work, ours: Work, rounds: int = 5) -> float:
+    """Processor time of the peer over ours: the median of pairs, both warm."""
+    peer(), ours()
+    pairs = [(_seconds(peer), _seconds(ours)) for _ in range(rounds)]
+    return float(np.median([a / b for a, b in pairs]))
+
+
+def _seconds(work: Work) -> float:
+    start, count = time.process_time(), 0
+    while (spent := time.process_time() - start) < 0.01 or not count:
+        work()
+        count += 1
+    return spent / count
+
+
+def test_output_weights_come_faster_than_by_lstsq(rng: np.random.Generator) -> None:
+    H, T = np.tanh(rng.standard_normal((1000, 500))), rng.standard_normal((1000, 2))
+    assert ratio(lambda: np.linalg.lstsq(H, T, rcond=None), lambda: fit_ridge(H, T, [1e-6])) > 2  # measured: 4.6
+
+
+def test_bootstrap_is_far_faster_than_a_loop_over_scikit_learn(rng: np.random.Generator) -> None:
+    targets, scores = rng.random(4000) < 0.1, rng.standard_normal(4000)
+    patients, replicates, of_peer = np.arange(4000) // 2, 200, 5
+
+    def loop() -> None:
+        for _ in range(of_peer):
+            rows = rng.integers(0, 4000, 4000)
+            roc_auc_score(targets[rows], scores[rows])
+
+    def ours() -> None:
+        bootstrap([ranking(targets, scores).by_patient(patients, 2000)], 2000, replicates=replicates, seed=0)
+
+    assert ratio(loop, ours) * replicates / of_peer > 8
+
+
+def test_a_stored_image_comes_far_faster_than_a_decoded_one(tmp_path: Path, rng: np.random.Generator) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), rng.integers(0, 256, (512, 512), dtype=np.uint8))
+    recipe = Recipe(size_px=(224, 224))
+    store = Store.build([tmp_path / "a.png"], recipe, tmp_path / "store", workers=1)
+    assert ratio(lambda: recipe.prepare(tmp_path / "a.png"), lambda: np.array(store[0])) > 20
+
+
+def test_maps_of_all_labels_cost_little_more_than_the_prediction() -> None:
+    options = ModelOptions(backbone={"name": "resnet", "depth": 18})
+    network = build_classifier(options, labels=tuple(map(str, range(14))), channels=1, dims=2).eval()
+    images, explainer = torch.zeros(1, 1, 160, 160, dtype=torch.uint8), build_explainer("gradcam")
+
+    def predict() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    assert ratio(predict, lambda: explainer.predict_and_explain(network, images)) > 0.5  # measured: 0.97
+
+
+def test_gzip_is_inflated_faster_than_by_zlib(rng: np.random.Generator) -> None:
+    isal = pytest.importorskip("isal.isal_zlib")
+    data = gzip.compress((rng.standard_normal(400_000) * 40).astype(np.int16).tobytes(), 6)
+    assert ratio(lambda: zlib.decompress(data, 31), lambda: isal.decompress(data, 31)) > 1.2
