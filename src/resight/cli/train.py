@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,8 @@ def train(
     resume: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
     smoke: Annotated[bool, Parameter(negative="")] = False,
+    processes: int = 1,
+    restarts: int = 0,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> int:
     """Run an experiment file: split, train, calibrate, evaluate, bundle, report.
@@ -30,18 +34,30 @@ def train(
         resume: continue an interrupted run in `out`.
         force: replace what is in `out`.
         smoke: one epoch on small images, to see that everything fits together.
+        processes: train in so many processes on this machine; on several machines start each with torchrun.
+        restarts: how often all processes begin again from the last checkpoint when one dies.
         as_json: print the figures for programs.
     """
-    from resight.experiments import load_experiment, train_experiment
+    from resight.experiments import launch, load_experiment, train_experiment
     from resight.experiments import smoke as smoke_run
+    from resight.training.distributed import process_group
+    from resight.types import silent
 
     chosen = load_experiment(settings, set_ or [])
     if smoke:
         chosen = smoke_run(chosen)
-    if not resume:
+    among_others = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not resume and not among_others:
         fresh(out, force=force)
-    with progress_bars() as progress:
+    if processes > 1 and not among_others:
+        words = [str(settings), "--out", str(out), *(word for one in set_ or () for word in ("--set", one))]
+        flags = [*(["--smoke"] if smoke else []), *(["--json"] if as_json else [])]
+        launch([*words, *flags], processes, out, restarts=restarts, resume=resume)
+        return 0
+    with process_group() as mine, progress_bars() if mine.leads else nullcontext(silent) as progress:
         run = train_experiment(chosen, out, resume=resume, progress=progress)
+    if not mine.leads:
+        return 0
     if as_json:
         found = {"prognosis": run.judged.prognosis, "inputs": run.inputs}
         result_json(run.judged.evaluation.to_dict() | {k: v.to_dict() for k, v in found.items() if v is not None})

@@ -1,5 +1,6 @@
 """The whole street: from an experiment file to a run folder, and from a cohort to an experiment file."""
 
+from resight.experiments.launch import launch
 from resight.experiments.load import load_experiment
 from resight.experiments.plan import plan_experiment
 from resight.experiments.prepare import smoke
@@ -11,6 +12,7 @@ __all__ = [
     "ExperimentSettings",
     "Run",
     "cohort_of_run",
+    "launch",
     "load_experiment",
     "plan_experiment",
     "smoke",

@@ -24,6 +24,7 @@ from resight.experiments.settings import ExperimentSettings, ReportOptions, Stor
 from resight.models.bundle import save_bundle
 from resight.settings import dump_toml, load_toml, write_json
 from resight.training import TrainingOptions
+from resight.training.distributed import leader_first, ranks, wait_for_all
 from resight.types import Progress, silent
 
 SETTINGS_FILE = "settings.toml"
@@ -64,9 +65,10 @@ def train_experiment(
         ResightError: whatever stops a run; what is finished stays in the folder.
     """
     began, began_cpu = time.monotonic(), time.process_time()
-    _open_folder(settings, folder, resume=resume)
-    prepared = prepare(settings, settings.store.folder or folder / "store", progress)
-    prepared.excluded.to_csv(folder / "excluded.csv", index=False, lineterminator="\n")
+    mine = ranks()
+    with leader_first():
+        _open_folder(settings, folder, resume=resume or not mine.leads)
+        prepared = prepare(settings, settings.store.folder or folder / "store", progress)
     ensemble = train_members(settings, prepared, folder / "checkpoints", resume=resume, progress=progress)
     progress("evaluate", 0, 1, "")
     judged = judge(settings, prepared, ensemble)
@@ -74,6 +76,10 @@ def train_experiment(
     inputs = report_inputs(
         settings, prepared, ensemble, judged, folder / "checkpoints" / "images-only", resume=resume, progress=progress
     )
+    if not mine.leads:  # the first process writes what all of them found
+        wait_for_all()
+        return Run(folder, judged, prepared, inputs)
+    prepared.excluded.to_csv(folder / "excluded.csv", index=False, lineterminator="\n")
     judged.predictions.write(folder / "predictions.csv")
     write_json(folder / "metrics.json", figures(judged))
     for name, found in (("prognosis", judged.prognosis), ("inputs", inputs)):
@@ -103,6 +109,7 @@ def train_experiment(
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):
         shutil.rmtree(folder / "store")
+    wait_for_all()
     return Run(folder, judged, prepared, inputs)
 
 

@@ -126,6 +126,8 @@ class Reader:
         augmentation: drawn anew for each sample and epoch; None for evaluation.
         seed: seed of the augmentation.
         workers: reading processes; 0 reads here.
+        share: this reader's number and how many share each batch; the part of one that comes off empty is a single
+            sample that counts for nothing.
     """
 
     def __init__(
@@ -137,8 +139,9 @@ class Reader:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         workers: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        self._batch_size, self._device = batch_size, device
+        self._batch_size, self._device, self._share = batch_size, device, share
         self._table = None if data.table is None else torch.from_numpy(data.table).float()
         self._groups = None if data.groups is None else torch.from_numpy(data.groups).long()
         self._order = _Order()
@@ -156,8 +159,14 @@ class Reader:
         """
         size = self._batch_size
         starts = range(first_step * size, len(order), size)
-        self._order.batches = [[(epoch, int(sample)) for sample in order[start : start + size]] for start in starts]
-        for pixels, targets, mask, samples in self._loader:
+        number, readers = self._share
+        whole = [order[start : start + size] for start in starts]
+        mine = [chunk[number::readers] for chunk in whole]
+        parts = [part if len(part) else chunk[:1] for part, chunk in zip(mine, whole, strict=True)]
+        self._order.batches = [[(epoch, int(sample)) for sample in part] for part in parts]
+        for (pixels, targets, mask, samples), part in zip(self._loader, mine, strict=True):
+            if not len(part):
+                mask = torch.zeros_like(mask)
             groups, table = (
                 None if part is None else part[samples].to(self._device) for part in (self._groups, self._table)
             )

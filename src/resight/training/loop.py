@@ -22,6 +22,7 @@ from resight.training.base import LOSSES, OBJECTIVES, Loss, Objective
 from resight.training.cells import groups_of
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
+from resight.training.distributed import as_the_leader, averaging, ranks, stepper, summed, wait_for_all
 from resight.training.imbalance import group_sampling_weights, positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
@@ -124,13 +125,16 @@ class _Run:
         self.train, self.validation, self.options = train, validation, options
         self.task: Task = task
         self.folder, self.progress = folder, progress
+        self.ranks = ranks()
+        self.batch_size = options.batch_size * self.ranks.world
         self.reader = Reader(
             train,
-            batch_size=options.batch_size,
+            batch_size=self.batch_size,
             device=self.device,
             augmentation=augmentation,
             seed=options.seed,
             workers=options.workers,
+            share=(self.ranks.rank, self.ranks.world),
         )
         self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
         self.loss = build_loss(options, task, train)
@@ -138,16 +142,18 @@ class _Run:
         built = OBJECTIVES.build(objective.name, objective.options, loss=self.loss, model=self.model, train=train)
         self.objective: Objective = built.to(self.device)
         self.optimizer = build_optimizer(nn.ModuleList([self.model, self.objective]), options)
+        self.stepper = stepper(self.model, self.objective, self.device)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
         self.weights = sampling(options, train)
-        self.steps_per_epoch = -(-len(train) // options.batch_size)
+        self.steps_per_epoch = -(-len(train) // self.batch_size)
         self.state = _State()
 
     def run(self, *, resume: bool) -> FitResult:
         if resume and (self.folder / "last.safetensors").exists():
             self._restore()
         if self.state.precision is None:
-            self.state.precision = choose_precision(self.model, self._first_images(), self.options, self.device)
+            measured = choose_precision(self.model, self._first_images(), self.options, self.device)
+            self.state.precision = as_the_leader(measured)
         self.precision: Precision = self.state.precision
         if not (self.options.threads or self.options.deterministic):
             torch.set_num_threads(choose_threads(self.model, self._first_images(), self.precision, self.device))
@@ -156,6 +162,7 @@ class _Run:
             with naming_dead_workers(self.options.workers):
                 self._train_epoch()
                 self._finish_epoch()
+        wait_for_all()
         best, _ = load_checkpoint(self.folder / "best.safetensors")
         self.model.load_state_dict(best)
         state = self.state
@@ -188,7 +195,8 @@ class _Run:
     def _step(self, batch: Batch) -> float:
         state, options = self.state, self.options
         number = state.epoch * self.steps_per_epoch + state.step
-        torch.manual_seed(step_seed(options.seed, number))  # dropout is redrawn alike after a resume
+        draw = number * self.ranks.world + self.ranks.rank
+        torch.manual_seed(step_seed(options.seed, draw))  # dropout is redrawn alike after a resume
         rate = learning_rate(options, number, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -196,23 +204,25 @@ class _Run:
         if options.label_smoothing:
             mixed = replace(mixed, targets=smoothed(mixed.targets, options.label_smoothing, self.task))
         self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        known = mixed.mask.sum().clamp(min=1)
-        for rows in torch.arange(len(mixed.images)).chunk(options.accumulate):
+        total = torch.zeros((), device=self.device)
+        known = summed(mixed.mask.sum()).clamp(min=1)
+        pieces = torch.arange(len(mixed.images)).chunk(options.accumulate)
+        for piece, rows in enumerate(pieces):
             part = mixed.part(rows)
-            with autocast(self.precision, self.device):
-                loss = self.objective(self.model, part)
-            loss = loss.float() * (part.mask.sum() / known)
-            if not torch.isfinite(loss):
-                self._keep_bad_batch(batch)
-            loss.backward()
-            total += float(loss.detach())
+            with averaging(self.stepper, last=piece + 1 == len(pieces)):
+                with autocast(self.precision, self.device):
+                    loss = self.stepper(part)
+                loss = loss.float() * (part.mask.sum() / known)
+                if not torch.isfinite(loss):
+                    self._keep_bad_batch(batch)
+                (loss * self.ranks.world).backward()  # processes average their gradients; the sum is wanted
+            total += loss.detach()
         if options.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update(self.model)
-        return total
+        return float(summed(total))
 
     def _finish_epoch(self) -> None:
         state, options = self.state, self.options
@@ -232,7 +242,8 @@ class _Run:
         value = (-loss if np.isnan(macro) else macro, -loss)
         if value > (state.best_value, -state.best_loss):  # small cohorts reach the same AUROC many times
             state.best_epoch, state.best_value, state.best_loss = state.epoch, value[0], loss
-            save_checkpoint(self.folder / "best.safetensors", weights, {"epoch": state.epoch})
+            if self.ranks.leads:
+                save_checkpoint(self.folder / "best.safetensors", weights, {"epoch": state.epoch})
         self.model.load_state_dict(current)
         state.history.append(
             {
@@ -254,6 +265,8 @@ class _Run:
         now = time.monotonic()
         self.state.seconds += now - self._clock
         self._clock = self._saved = now
+        if not self.ranks.leads:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}

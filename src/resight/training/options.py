@@ -30,7 +30,7 @@ class TrainingOptions(Options):
     """Optimiser, schedule, precision and bookkeeping of a training run."""
 
     epochs: int = Field(default=20, gt=0, description="passes over the training images")
-    batch_size: int = Field(default=32, gt=0, description="images per optimiser step and device")
+    batch_size: int = Field(default=32, gt=0, description="images per optimiser step and process")
     accumulate: int = Field(default=1, gt=0, description="split each batch into this many micro-batches to save memory")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate")

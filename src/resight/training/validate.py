@@ -10,7 +10,8 @@ from torch import nn
 from resight.evaluation import auroc
 from resight.models import Classifier, autocast, channels_last, view
 from resight.models.device import Precision
-from resight.training.data import TrainingData, in_order
+from resight.training.data import Reader, TrainingData, in_order
+from resight.training.distributed import gathered, ranks
 from resight.types import Scores
 
 Features = Float[np.ndarray, "N V F"]
@@ -25,14 +26,18 @@ def predict_logits(
     device: torch.device,
     precision: Precision = "fp32",
 ) -> Scores:
-    """Logits `(N, L)` of every sample, in order, in evaluation mode."""
+    """Logits `(N, L)` of every sample, in order, in evaluation mode; several processes share the work."""
     model.eval()
-    logits = np.empty(data.targets.shape)
+    mine = ranks()
+    reader = Reader(data, batch_size=batch_size * mine.world, device=device, share=(mine.rank, mine.world))
+    rows: list[torch.Tensor] = []
+    values: list[torch.Tensor] = []
     with torch.inference_mode(), autocast(precision, device):
-        for batch in in_order(data, batch_size=batch_size, device=device):
+        for batch in reader.batches(np.arange(len(data))):
             inputs = (channels_last(batch.images), *([] if batch.table is None else [batch.table]))
-            logits[batch.samples.numpy()] = model(*inputs).float().cpu().numpy()
-    return logits
+            rows.append(batch.samples)
+            values.append(model(*inputs).float().cpu())
+    return gathered(torch.cat(values), torch.cat(rows), len(data)).double().numpy()
 
 
 def view_features(
