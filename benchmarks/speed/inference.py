@@ -42,7 +42,7 @@ def main(rows: tuple[str, ...]) -> None:
         precisions = {"01": "fp32", "02": "bf16", "03": "int8"}
         for row in rows:
             precision = precisions[row]
-            kinds = ("openvino",) if precision == "bf16" else ("openvino", "onnx")
+            kinds = ("openvino", "onnx") if precision == "fp32" else ("openvino",)
             for kind in kinds:
                 export_bundle(bundle, kind, precision, calibration=calibration)
             engines = {kind: Predictor.load(bundle, engine=kind, precision=precision) for kind in kinds}

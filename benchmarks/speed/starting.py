@@ -41,8 +41,7 @@ def _help() -> None:
     ).stderr
     with_torch = any(line.rsplit("|", 1)[-1].strip() == "torch" for line in modules.splitlines())
     rounds = [[_seconds(command) for command in COMMANDS.values()] for _ in range(ROUNDS)]
-    seconds = np.array([[time for time, _ in each] for each in rounds])
-    peaks = {name: round(rounds[0][i][1], 1) for i, name in enumerate(COMMANDS)}
+    seconds = np.array(rounds)
     ratios = seconds[:, :1] / seconds
     best = float(seconds[:, 1].min())
     keep(
@@ -55,7 +54,7 @@ def _help() -> None:
             spread=tuple(np.quantile(ratios[:, 1], [0.25, 0.75]).tolist()),
             seconds=dict(zip(COMMANDS, np.median(seconds, axis=0).tolist(), strict=True)),
             others={name: float(np.median(ratios[:, i])) for i, name in enumerate(COMMANDS) if i > 1},
-            memory_mb=peaks,
+            memory_mb={},
             difference=float(with_torch),
             tolerance=0.0,
             unit="torch imported",
@@ -67,13 +66,13 @@ def _help() -> None:
     )
 
 
-def _seconds(command: list[str]) -> tuple[float, float]:
-    """Processor seconds and peak resident megabytes of a process."""
+def _seconds(command: list[str]) -> float:
+    """Processor seconds of a process."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime
 
 
 def _first_prediction() -> None:

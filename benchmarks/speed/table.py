@@ -52,7 +52,7 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         low, high = row["spread"]
-        memory = " / ".join(f"{row['memory_mb'][name]:.0f}" for name in (row["peer"], row["ours"]))
+        memory = " / ".join(f"{row['memory_mb'][name]:.0f}" for name in (row["peer"], row["ours"]) if row["memory_mb"])
         others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in row["others"].items())
         reached = "" if row["ratio"] >= row["must"] else " **(short)**"
         lines.append(
