@@ -15,6 +15,7 @@ _VERBS = {
     "list": "Show every backbone, head, loss and whatever else has a name, with options.",
     "plan": "Look at a cohort and this machine; write an experiment file with reasons.",
     "train": "Run an experiment file: split, train, calibrate, evaluate, bundle, report.",
+    "pretrain": "Teach a backbone on images alone, without labels, to start from.",
     "evaluate": "Judge a predictions table, whoever made it.",
     "compare": "Test two predictions tables of the same images against each other.",
     "mitigate": "Make groups alike by thresholds or calibration, or judge a model that tried.",

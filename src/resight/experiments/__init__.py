@@ -4,6 +4,7 @@ from resight.experiments.launch import launch
 from resight.experiments.load import load_experiment
 from resight.experiments.plan import plan_experiment
 from resight.experiments.prepare import smoke
+from resight.experiments.pretraining import pretrain_experiment
 from resight.experiments.run import Run, train_experiment
 from resight.experiments.run_cohort import cohort_of_run
 from resight.experiments.settings import ExperimentSettings
@@ -15,6 +16,7 @@ __all__ = [
     "launch",
     "load_experiment",
     "plan_experiment",
+    "pretrain_experiment",
     "smoke",
     "train_experiment",
 ]

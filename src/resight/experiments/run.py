@@ -67,7 +67,7 @@ def train_experiment(
     began, began_cpu = time.monotonic(), time.process_time()
     mine = ranks()
     with leader_first():
-        _open_folder(settings, folder, resume=resume or not mine.leads)
+        open_run_folder(settings, folder, resume=resume or not mine.leads)
         prepared = prepare(settings, settings.store.folder or folder / "store", progress)
     ensemble = train_members(settings, prepared, folder / "checkpoints", resume=resume, progress=progress)
     progress("evaluate", 0, 1, "")
@@ -147,7 +147,13 @@ def _bearing(settings: ExperimentSettings) -> ExperimentSettings:
     return settings.model_copy(update={"training": training, "store": StoreOptions(), "report": ReportOptions()})
 
 
-def _open_folder(settings: ExperimentSettings, folder: Path, *, resume: bool) -> None:
+def open_run_folder(settings: ExperimentSettings, folder: Path, *, resume: bool) -> None:
+    """Make a run folder with its settings, or check that those of an interrupted run are the same.
+
+    Raises:
+        OutputError: it holds a run already, or cannot be written.
+        SettingsError: it began with other settings.
+    """
     path = folder / SETTINGS_FILE
     if path.exists():
         if not resume:
