@@ -1,5 +1,6 @@
 """Evidence that people can read: the report of an evaluation as one file that needs nothing else."""
 
+from resight.evidence.checklists import answers_text, questions, read_answers
 from resight.evidence.content import (
     Alert,
     BudgetLine,
@@ -15,9 +16,13 @@ from resight.evidence.content import (
 )
 from resight.evidence.doubt import doubt_section
 from resight.evidence.explained import write_evidence_page
+from resight.evidence.pack import PackContent, checklists_csv, missing_in_pack, pack_page
 from resight.evidence.page import Page, Section, render_page, write_page
+from resight.evidence.pdf import write_pdf
 from resight.evidence.people import study_page, team_page, worklist_page
 from resight.evidence.report import render_report, write_report
+from resight.evidence.risks import RiskFile, draft_text, read_risks
+from resight.evidence.software import bill_of_materials
 
 __all__ = [
     "Alert",
@@ -28,12 +33,23 @@ __all__ = [
     "LabelCount",
     "LeakCheck",
     "Outcome",
+    "PackContent",
     "Page",
     "ReportContent",
+    "RiskFile",
     "Section",
     "SplitSummary",
     "SubgroupRow",
+    "answers_text",
+    "bill_of_materials",
+    "checklists_csv",
     "doubt_section",
+    "draft_text",
+    "missing_in_pack",
+    "pack_page",
+    "questions",
+    "read_answers",
+    "read_risks",
     "render_page",
     "render_report",
     "study_page",
@@ -41,5 +57,6 @@ __all__ = [
     "worklist_page",
     "write_evidence_page",
     "write_page",
+    "write_pdf",
     "write_report",
 ]

@@ -100,11 +100,12 @@ def split_summary(part: Cohort, name: str) -> SplitSummary:
         for index, label in enumerate(part.labels)
     )
     patients = int(part.table["patient_id"].nunique()) if "patient_id" in part.table.columns else None
-    attributes = {name: text for name in part.attributes if (text := _described(part.table[name]))}
+    attributes = {name: text for name in part.attributes if (text := described(part.table[name]))}
     return SplitSummary(name, len(part), patients, counts, attributes)
 
 
-def _described(values: pd.Series[Any]) -> str:
+def described(values: pd.Series[Any]) -> str:
+    """An attribute in words: quartiles, or shares of few values; blank where it is neither."""
     known = values.dropna()
     if known.empty:
         return ""

@@ -41,16 +41,23 @@ def verify_run(folder: Path) -> list[str]:
             ).to_dict()
     except (ResightError, OSError, ValueError, KeyError) as error:
         return [str(error)]
-    return [f"metrics.json: {where}" for where in _differences(stored, json.loads(json.dumps(again)), "")]
+    return [f"metrics.json: {where}" for where in differences(stored, json.loads(json.dumps(again)))]
 
 
-def _differences(stored: Any, again: Any, where: str) -> list[str]:
+def differences(stored: Any, again: Any, where: str = "") -> list[str]:
+    """Where two trees of plain values differ, one clause each; floats may differ in the last digits.
+
+    Args:
+        stored: what was written.
+        again: what was computed now.
+        where: key of the trees, put before those of what differs.
+    """
     if isinstance(stored, dict) and isinstance(again, dict):
         keys = sorted({*stored, *again})
-        return [d for key in keys for d in _differences(stored.get(key), again.get(key), f"{where}.{key}".lstrip("."))]
+        return [d for key in keys for d in differences(stored.get(key), again.get(key), f"{where}.{key}".lstrip("."))]
     if isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
         pairs = enumerate(zip(stored, again, strict=True))
-        return [d for index, (a, b) in pairs for d in _differences(a, b, f"{where}[{index}]")]
+        return [d for index, (a, b) in pairs for d in differences(a, b, f"{where}[{index}]")]
     if isinstance(stored, float) and isinstance(again, float):
         same = math.isclose(stored, again, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
     else:
