@@ -65,7 +65,11 @@ _SMOKE_IMAGES = {"train": 90, "validation": 45, "test": 15}
 class ISIC2017Options(Options):
     """Melanoma, seborrheic keratosis and nevus on ISIC-2017, with the challenge's metric."""
 
-    depths: tuple[int, ...] = Field(default=(18, 34, 50), min_length=1, description="ResNets of the ensemble")
+    depths: tuple[int, ...] = Field(
+        default=(18, 34, 50),
+        min_length=1,
+        description="ResNets; those that begin with weights answer together, or all where none does",
+    )
     seeds: int = Field(default=1, gt=0, description="networks of each depth")
     size_px: int = Field(default=128, gt=0, description="side of the images of ResNets that begin with weights")
     scratch_px: int = Field(default=128, gt=0, description="side of the images of networks that start from scratch")
@@ -170,9 +174,12 @@ class _Run:
         o = self.options
         evidence = clinical_evidence(self.cohort, seed=o.seed)
         probes = [self._probe(_LITE0_PROBE, self._teacher_features())] if self.taught else []
-        resnets = [self._ct_probe(depth) for depth in o.depths if depth in _CT_DEPTHS and self.ct]
+        begun = [self._ct_probe(depth) for depth in o.depths if self._begins(depth)]
+        fresh: list[Answers] = []
         for depth in o.depths:
-            resnets += [self._resnet(depth, seed) for seed in range(o.seed, o.seed + o.seeds)]
+            members = begun if self._begins(depth) else fresh
+            members += [self._resnet(depth, seed) for seed in range(o.seed, o.seed + o.seeds)]
+        resnets = begun or fresh  # what learned from nothing but these lesions would only water the others down
         others = [self._trained_teacher()] if self.taught and o.teacher_epochs else []
         weight = self._weight([*probes, *resnets], evidence)
         only = ensemble("ResNets together", resnets)
@@ -182,7 +189,7 @@ class _Run:
             combined += [every, fused("all models together, age and sex", every, evidence, weight)]
         probes += [fused(f"{p.name}, age and sex", p, evidence, weight) for p in probes]
         age_sex = Answers("age and sex alone", evidence, out_of_fold=True)
-        answers = [age_sex, *probes, *resnets, *others, *combined]
+        answers = [age_sex, *probes, *begun, *fresh, *others, *combined]
         comparators = {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
         short = f"short runs: {o.ablation_px} pixels, {o.ablation_epochs} epochs"
         return Found(
@@ -233,7 +240,7 @@ class _Run:
     def _resnet(self, depth: int, seed: int) -> Answers:
         o = self.options
         hints = self.taught and o.hints > 0
-        begun = self.ct is not None and depth in _CT_DEPTHS
+        begun = self._begins(depth)
         if begun:
             model, size_px, epochs, rate = self._begun(depth, seed), o.size_px, o.tuning_epochs, o.tuning_rate
         else:
@@ -244,6 +251,10 @@ class _Run:
         training = self._on_classes(epochs, rate, seed, hints=hints)
         folder = self.out / "runs" / f"resnet{depth}-{seed}"
         return self._fine_tuned(name + (", with hints" if hints else ""), model, training, size_px, folder)
+
+    def _begins(self, depth: int) -> bool:
+        """Whether a ResNet of this depth begins with CT weights."""
+        return self.ct is not None and depth in _CT_DEPTHS
 
     def _begun(self, depth: int, seed: int) -> Classifier:
         """A ResNet that begins with CT weights."""
