@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+
+from resight.blocks.conv3d import convolve
 
 
 class ACSConv(nn.Module):
@@ -45,11 +46,11 @@ class ACSConv(nn.Module):
     def forward(self, images: Float[Tensor, "B C D H W"]) -> Float[Tensor, "B C2 D2 H2 W2"]:
         """The map of all three planes."""
         if self.weight.shape[-1] == 1:  # the planes are no different
-            return functional.conv3d(images, self.weight[..., None], self.bias, self.stride)
+            return convolve(images, self.weight[..., None], self.bias, self.stride, (0, 0, 0))
         biases = (None,) * 3 if self.bias is None else self.bias.split(self.planes)
         maps = []
         for axis, (weight, bias) in enumerate(zip(self.weight.split(self.planes), biases, strict=True)):
             if len(weight):  # a map of two channels has no sagittal one
                 padding = [0 if axis == other else self.padding for other in range(3)]
-                maps.append(functional.conv3d(images, weight.unsqueeze(2 + axis), bias, self.stride, padding))
+                maps.append(convolve(images, weight.unsqueeze(2 + axis), bias, self.stride, padding))
         return torch.cat(maps, dim=1)

@@ -13,11 +13,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from resight.blocks import CONV
 from resight.errors import SettingsError
 from resight.registry import Registry
 from resight.settings import Options
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class StemOptions(Options):
@@ -85,9 +84,9 @@ class GatedStems(nn.Module):
 
     def __init__(self, modalities: int, channels: int, width: int, dims: int) -> None:
         super().__init__()
-        if dims not in _CONV:
+        if dims not in CONV:
             raise SettingsError(f"dims = {dims}", where="stem 'gated'", expected="2 or 3")
-        conv: Callable[..., nn.Module] = _CONV[dims]
+        conv: Callable[..., nn.Module] = CONV[dims]
         self.channels = channels
         self.features = nn.ModuleList(conv(channels, width, 3, padding=1) for _ in range(modalities))
         self.gates = nn.ModuleList(conv(modalities * channels, width, 3, padding=1) for _ in range(modalities))
