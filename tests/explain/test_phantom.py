@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from resight.cohorts import PhantomOptions, render
+from resight.evaluation import auroc
 from resight.explain import Explainer, build_explainer, centre_map, judge, localise, randomisation_cascade, randomised
 from resight.models import ModelOptions, build_classifier
 
@@ -114,3 +115,12 @@ def test_a_model_that_learnt_the_marker_points_at_it(honest):
     assert share["cheat"].pointing.value > 0.9
     assert share["honest"].pointing.value < 0.3
     assert share["cheat"].energy.value > 3 * share["honest"].energy.value
+
+    # The other exposure does not look at maps: where the marker says nothing, the model knows nothing.
+    plain = options.model_copy(update={"shortcut": {"label": "Mass", "strength": 0.0}})
+    without, truth, _ = _draw(PhantomOptions.model_validate(plain.model_dump()), 256, 336)
+    with torch.no_grad():
+        with_marker = auroc(targets[:, 0].numpy(), cheat(images)[:, 0].numpy())
+        without_marker = auroc(truth[:, 0].numpy(), cheat(without)[:, 0].numpy())
+    assert with_marker.value > 0.95
+    assert without_marker.value < 0.75
