@@ -14,7 +14,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from resight.serving import api, dicomweb, login
+from resight.serving import api, dicomweb, login, oidc
 from resight.serving.guard import Guard
 from resight.serving.parts import Parts
 
@@ -43,6 +43,7 @@ def build_app(parts: Parts) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts, app.state.service = parts, parts.service
+    app.state.oidc = oidc.PendingSignIns()
     app.add_middleware(
         Guard,
         networks=settings.http.networks,
@@ -50,7 +51,7 @@ def build_app(parts: Parts) -> FastAPI:
         tls=settings.http.tls is not None,
     )
     app.add_exception_handler(StarletteHTTPException, _answer_error)
-    for router in (login.router, api.router, dicomweb.router):
+    for router in (login.router, oidc.router, api.router, dicomweb.router):
         app.include_router(router)
     app.middleware("http")(_count)
     app.get("/static/{name}", include_in_schema=False)(static_file)

@@ -64,9 +64,14 @@ def leave(request: Request, service: TheService, caller: AnyCaller) -> Response:
 def signed_in_response(service: Service, token: str, target: str) -> Response:
     """Go to where the person wanted to go, with the cookie of the new session."""
     response = RedirectResponse(local_path(target), 303)
-    response.set_cookie(SESSION_COOKIE, token, path="/", httponly=True, samesite="strict", secure=_is_tls(service))
+    set_session_cookie(service, response, token)
     response.delete_cookie(_FORM_COOKIE, path="/login")
     return response
+
+
+def set_session_cookie(service: Service, response: Response, token: str) -> None:
+    """Give the browser its session in a cookie that neither scripts nor other sites can use."""
+    response.set_cookie(SESSION_COOKIE, token, path="/", httponly=True, samesite="strict", secure=is_tls(service))
 
 
 def sign_in_page(request: Request, service: Service, target: str, message: str = "", status: int = 200) -> HTMLResponse:
@@ -74,7 +79,7 @@ def sign_in_page(request: Request, service: Service, target: str, message: str =
     token = secrets.token_urlsafe(24)
     values = {"message": message, "target": local_path(target), "form_token": token}
     page = render(request, "login.html", status=status, oidc=service.settings.security.oidc is not None, **values)
-    page.set_cookie(_FORM_COOKIE, token, path="/login", httponly=True, samesite="strict", secure=_is_tls(service))
+    page.set_cookie(_FORM_COOKIE, token, path="/login", httponly=True, samesite="strict", secure=is_tls(service))
     return page
 
 
@@ -89,5 +94,6 @@ def wants_page(request: Request, status: int) -> bool:
     return status == 401 and request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
-def _is_tls(service: Service) -> bool:
+def is_tls(service: Service) -> bool:
+    """Whether browsers reach this server over TLS."""
     return service.settings.http.tls is not None

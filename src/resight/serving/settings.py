@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -159,10 +160,18 @@ class OIDCOptions(Options):
     issuer: str = Field(description="address whose /.well-known/openid-configuration describes the provider")
     client_id: str
     client_secret_file: Path | None = None
-    redirect_url: str = Field(description="address of /login/oidc/callback as the provider sees it")
+    redirect_url: str = Field(description="address of /login/oidc/callback as browsers see it")
+    scope: str = Field(default="openid profile", description="what is asked for; `openid` has to be in it")
     role_claim: str = Field(default="roles", description="claim that holds the person's groups")
     roles: dict[str, Role] = Field(default={}, description="value of that claim to role; nobody else is let in")
     ca: Path | None = Field(default=None, description="PEM file the provider's certificate is checked by")
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        address = urlsplit(self.issuer)
+        if address.scheme != "https" and (address.scheme != "http" or address.hostname not in _LOOPBACK):
+            raise ValueError("an issuer with https")
+        return self
 
 
 class SecurityOptions(Options):

@@ -31,9 +31,18 @@ def client_context(destination: Destination) -> ssl.SSLContext | None:
     """
     if destination.ca is None:
         return None
+    return trusting(destination.ca, destination.certificate, destination.key)
+
+
+def trusting(ca: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """A client's side that trusts one authority, and shows a certificate of its own where it has one.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(context, destination.certificate, destination.key, destination.ca)
+    _load(context, certificate, key, ca)
     return context
 
 
