@@ -24,6 +24,7 @@ from resight.evaluation import evaluate
 from resight.experiments import ExperimentSettings
 from resight.federated import FederatedSettings
 from resight.predictions import Predictions
+from resight.serving import ServiceSettings
 from resight.settings import validate
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +103,11 @@ def test_verbs_named_in_the_text_exist(page: Path, app: App) -> None:
 @pytest.mark.parametrize("page", pages_with("toml"), ids=relative)
 def test_settings_are_accepted(page: Path) -> None:
     for code in blocks(page, "toml"):
-        data = {"cohort": {"path": "study"}} | tomllib.loads(code)
+        found = tomllib.loads(code)
+        if {"http", "dicom", "models", "destinations"} & found.keys():
+            validate(ServiceSettings, {"folder": "data"} | found, where=relative(page))
+            continue
+        data = {"cohort": {"path": "study"}} | found
         model = FederatedSettings if {"federation", "simulation"} & data.keys() else ExperimentSettings
         validate(model, data, where=relative(page))
 

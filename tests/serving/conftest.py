@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,11 @@ from resight.serving.app import build_app
 from resight.serving.parts import Parts
 from resight.serving.people import SignedIn
 from resight.serving.service import Service
+from resight.serving.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))  # the files beside this one that tests share
+
+from serving_site import Site, make_settings
 
 PASSWORD = "correct horse battery staple"
 
@@ -100,3 +104,15 @@ def csrf(service: Service) -> Callable[[], str]:
             return session.scalars(select(SignedIn).order_by(SignedIn.id.desc())).first().csrf  # type: ignore[union-attr]
 
     return newest
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    bundle = shutil.copytree(Path(__file__).parents[1] / "golden" / "bundle_v1", folder / "bundle")
+    service = Service(make_settings(folder, bundle))
+    with Parts(service) as parts:
+        with service.store.write() as session:
+            tokens = {role: add_token(session, role, role, by="test") for role in ("reader", "admin", "service")}
+        with TestClient(build_app(parts), base_url="http://testserver", follow_redirects=False) as client:
+            yield Site(parts, client, tokens, Worker(service, parts.intake, parts.models, parts.sandbox))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,10 @@ def write(dataset: Dataset, path: Path) -> Path:
     """As a file with preamble and file meta information."""
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def content(dataset: Dataset) -> bytes:
+    """As the bytes of such a file."""
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()

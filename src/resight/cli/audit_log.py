@@ -8,23 +8,25 @@ from resight.cli.accounts import open_store
 from resight.cli.console import say
 
 
-def verify(settings: Path, *, heads: Path | None = None) -> int:
-    """Find entries and rows that were changed, removed or put elsewhere.
+def verify(settings: Path, *, heads: Path | None = None, files: bool = True) -> int:
+    """Find entries and rows that were changed, removed or put elsewhere, and files that are not what they were.
 
     Args:
         settings: settings file of the service.
         heads: file of exported heads; the one that the settings name when not given.
+        files: also read every kept image and result and compare it with its digest.
     """
     store = open_store(settings)
     from resight.errors import DataError
     from resight.serving import load_service_settings
-    from resight.serving.audit_trail import count_entries, verify_trail
+    from resight.serving.audit_trail import changed_files, count_entries, verify_trail
 
     options = load_service_settings(settings)
     exported = heads or options.heads_file
     with store.read() as session:
         count = count_entries(session)
         problems = verify_trail(session, exported if exported.is_file() else None)
+        problems += changed_files(session, options.folder) if files else []
     if problems:
         for problem in problems[1:]:
             say(problem)

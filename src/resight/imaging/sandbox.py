@@ -143,7 +143,10 @@ class Sandbox:
     def _process(self) -> Iterator[_Process]:
         process = self._free.get()
         try:
-            if process is None or not process.is_alive():
+            if process is not None and not process.is_alive():
+                process.kill()  # gives its pipes back
+                process = None
+            if process is None:
                 process = _Process(self.memory_mb)
             yield process
         finally:

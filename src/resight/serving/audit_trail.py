@@ -6,6 +6,8 @@ of their sealed columns. What `verify_trail` finds:
 - an entry that was changed (its hash), removed from the middle or put elsewhere (the chain), or cut off at the end or
   rewritten as a whole (the exported heads);
 - a row that was changed, removed, or added without an entry.
+
+`changed_files` compares the kept files with the digests in those rows.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from resight.errors import OutputError
 from resight.serving.row import Base, canonical, now, sealed_tables
-from resight.serving.schema import AuditEntry, Instance, Study
+from resight.serving.schema import AuditEntry, Instance, ResultObject, Study
 
 _GENESIS: Final = "0" * 64
 _LOCK: Final = 7_305_001
@@ -140,6 +142,36 @@ def verify_trail(session: Session, heads: Path | None = None) -> list[str]:
     if beyond := [sequence for sequence in exported if sequence > last]:
         problems.append(f"entry {last + 1} to {max(beyond)}: cut off; a head of them was exported")
     return problems + list(_row_problems(session, vouched))
+
+
+def changed_files(session: Session, folder: Path) -> list[str]:
+    """Kept images and results whose bytes are not those that their rows vouch for, one clause each.
+
+    Args:
+        session: a session; only read from.
+        folder: of the service.
+    """
+    problems: list[str] = []
+    for table in (Instance, ResultObject):
+        after = 0
+        while page := _page(session, table, after):
+            for row in page:
+                assert isinstance(row, Instance | ResultObject)
+                if problem := _file_problem(folder / row.file, row.sha256):
+                    problems.append(f"{table.__tablename__} {row.id}: its file {problem}")
+                after = row.id
+            session.expunge_all()
+    return problems
+
+
+def _file_problem(path: Path, expected: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            return "" if hashlib.file_digest(stream, "sha256").hexdigest() == expected else "was changed"
+    except FileNotFoundError:
+        return "was removed"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _hash_of(entry: AuditEntry) -> str:

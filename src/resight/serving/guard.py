@@ -56,6 +56,8 @@ class Guard:
 
         async def answer(message: Message) -> None:
             nonlocal started
+            if state.is_too_long and not started:
+                raise _TooLong  # whatever the application made of a body that was cut off
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
@@ -100,10 +102,15 @@ class _Body:
         self._left = most
         self._receive = receive
 
+    @property
+    def is_too_long(self) -> bool:
+        """Whether more came than may."""
+        return self._left < 0
+
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
-            if self._left < 0:
+            if self.is_too_long:
                 raise _TooLong
         return message

@@ -85,6 +85,7 @@ def server_options(settings: ServiceSettings, app: Any) -> uvicorn.Config:
         log_level="warning",
         proxy_headers=False,
         server_header=False,
+        ws="none",
         timeout_keep_alive=10,
         timeout_graceful_shutdown=10,
         **options,
