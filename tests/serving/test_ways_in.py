@@ -1,0 +1,169 @@
+"""The DICOM node and the watch folder as ways in: who may send, and what becomes of what is sent."""
+
+from __future__ import annotations
+
+import gc
+import os
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from pynetdicom import AE
+from serving_images import DX, content, radiograph, write
+from serving_processes import need
+from serving_site import Site
+
+from resight.serving import ServiceSettings
+from resight.serving.node import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Node
+from resight.serving.settings import DICOMOptions, WatchOptions
+from resight.serving.watch import REFUSED, Watcher
+
+VERIFICATION = "1.2.840.10008.1.1"
+HERE, ELSEWHERE = "127.0.0.0/8", "10.0.0.0/8"
+
+
+@contextmanager
+def node(site: Site, **options: object) -> Iterator[Node]:
+    settings = DICOMOptions.model_validate({"port": 0, "timeout_s": 10, **options})
+    with Node(site.parts.service, settings, site.parts.intake) as running:
+        yield running
+
+
+def associate(node: Node, title: str = "SENDER", called: str = "RESIGHT", **arguments: object):
+    entity = AE(ae_title=title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 15
+    entity.add_requested_context(VERIFICATION)
+    entity.add_requested_context(DX, "1.2.840.10008.1.2.1")
+    return entity.associate("127.0.0.1", node.port, ae_title=called, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_peer_on_the_list_is_answered_and_its_object_kept_once(site: Site) -> None:
+    uid = site.uid()
+    with node(site, peers=[{"ae_title": "SENDER", "networks": [HERE]}]) as running:
+        association = associate(running)
+        assert association.is_established
+        assert association.send_c_echo().Status == SUCCESS
+        for _ in range(2):
+            assert association.send_c_store(radiograph(study=uid)).Status == SUCCESS
+        association.release()
+    site.work()
+    assert site.study(uid)["state"] == "done"
+    assert site.study(uid)["instances"] == 1
+
+
+@pytest.mark.parametrize(
+    ("title", "called", "peers"),
+    [
+        ("STRANGER", "RESIGHT", [{"ae_title": "SENDER"}]),
+        ("sender", "RESIGHT", [{"ae_title": "SENDER"}]),
+        ("SENDER", "RESIGHT", []),
+        ("SENDER", "OTHER", [{"ae_title": "SENDER"}]),
+        ("SENDER", "RESIGHT", [{"ae_title": "SENDER", "networks": [ELSEWHERE]}]),
+    ],
+)
+def test_a_peer_that_is_not_on_the_list_is_rejected(site: Site, title: str, called: str, peers: list) -> None:
+    with node(site, peers=peers) as running:
+        association = associate(running, title, called)
+        assert not association.is_established
+        assert association.is_rejected
+
+
+def test_a_full_disk_is_answered_so_that_the_peer_sends_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid, settings = site.uid(), site.parts.service.settings
+    limits = settings.limits.model_copy(update={"free_disk_mb": 10**9})
+    with node(site, peers=[{"ae_title": "SENDER"}]) as running:
+        association = associate(running)
+        with monkeypatch.context() as patched:
+            patched.setattr(site.parts.service, "settings", settings.model_copy(update={"limits": limits}))
+            assert association.send_c_store(radiograph(study=uid)).Status == OUT_OF_RESOURCES
+        assert association.send_c_store(radiograph(study=uid)).Status == SUCCESS
+        association.release()
+    site.work()
+
+
+def test_an_object_without_its_study_is_refused(site: Site) -> None:
+    with node(site, peers=[{"ae_title": "SENDER"}]) as running:
+        association = associate(running)
+        dataset = radiograph(study=site.uid())
+        del dataset.StudyInstanceUID
+        assert association.send_c_store(dataset).Status == CANNOT_UNDERSTAND
+        association.release()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Certificates of server and client, signed by nobody else, and of a stranger."""
+    folder, openssl = tmp_path_factory.mktemp("tls"), need("openssl")
+    for name in ("server", "client", "stranger"):
+        command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return {path.name: path for path in folder.iterdir()}
+
+
+def as_client(certificates: dict[str, Path], name: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certificates["server.pem"])
+    if name is not None:
+        context.load_cert_chain(certificates[f"{name}.pem"], certificates[f"{name}.key"])
+    return context
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_is_demanded_and_so_is_the_certificate_of_the_peer(site: Site, certificates: dict[str, Path]) -> None:
+    tls = {"certificate": certificates["server.pem"], "key": certificates["server.key"]}
+    peers = [{"ae_title": "SENDER"}]
+    with node(site, peers=peers, tls=tls) as running:
+        assert not associate(running).is_established
+        association = associate(running, tls_args=(as_client(certificates, None), "localhost"))
+        assert association.is_established
+        association.release()
+    with node(site, peers=peers, tls=tls | {"client_ca": certificates["client.pem"]}) as running:
+        for name, welcome in (("client", True), ("stranger", False), (None, False)):
+            association = associate(running, tls_args=(as_client(certificates, name), "localhost"))
+            answered = association.is_established and association.send_c_echo().get("Status") == SUCCESS
+            assert answered == welcome, name
+            if association.is_established:
+                association.release()
+    gc.collect()  # pynetdicom leaves the socket of a failed handshake to the collector, which warns
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"security": {"require_tls": True}},
+        {"http": {"host": "0.0.0.0"}},
+        {"security": {"require_tls": True}, "dicom": {}, "http": {"tls": {"certificate": "a", "key": "b"}}},
+    ],
+)
+def test_settings_that_would_go_without_tls_are_refused(tmp_path: Path, changes: dict) -> None:
+    with pytest.raises(ValidationError, match="tls"):
+        ServiceSettings.model_validate({"folder": tmp_path, **changes})
+
+
+def test_the_watch_folder_takes_what_has_settled_and_sets_aside_what_is_refused(site: Site, tmp_path: Path) -> None:
+    uid, inbox = site.uid(), tmp_path / "inbox"
+    watcher = Watcher(site.parts.service, WatchOptions(folder=inbox, settled_s=60), site.parts.intake)
+    file = write(radiograph(study=uid), inbox / "image.dcm")
+    (inbox / "notes.txt").write_bytes(b"not DICOM")
+    secret = tmp_path / "secret.dcm"
+    secret.write_bytes(content(radiograph(study=site.uid())))
+    (inbox / "link.dcm").symlink_to(secret)
+    assert watcher.look() == 0
+    assert file.exists()
+    for path in (file, inbox / "notes.txt"):
+        os.utime(path, (time.time() - 100,) * 2)
+    assert watcher.look() == 1
+    assert not file.exists()
+    aside = sorted(path.name for path in (inbox / REFUSED).iterdir())
+    assert len(aside) == 2
+    assert any(name.endswith("notes.txt") for name in aside)
+    assert secret.exists()
+    assert watcher.look() == 0
+    site.work()
+    assert site.study(uid)["state"] == "done"
