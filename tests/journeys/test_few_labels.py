@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
+from safetensors.torch import load_file
 
 
 def test_a_bundle_is_judged_by_episodes(resight, run_folder: Path, phantom: Path, tmp_path: Path) -> None:
@@ -31,3 +33,39 @@ def test_labels_are_judged_by_their_descriptions(resight, run_folder: Path, phan
         "zeroshot", run_folder, phantom / "cohort.csv", *chosen, "--descriptions", tmp_path / "d.csv", "--json"
     )
     assert answer.code == (0 if len(labels) >= 3 else 4), answer.err
+
+
+def test_a_backbone_is_fine_tuned_by_episodes(resight, run_folder: Path, phantom: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "tuned.safetensors"
+    given = (phantom / "cohort.csv", "--labels", "Effusion", "--option", "split_column=split", "--method", "prototype")
+    short = ("--episodes", 5, "--shots", 2, "--queries", 3, "--json")
+    plain = resight("fewshot", run_folder, *given, *short)
+    tuned = resight("fewshot", run_folder, *given, *short, "--finetune", 40, "--weights", weights)
+    assert (plain.code, tuned.code) == (0, 0), plain.err + tuned.err
+    assert "fine-tuned on" in tuned.err
+    assert plain.json()["prototype"]["auroc"] != tuned.json()["prototype"]["auroc"]
+    trained = load_file(run_folder / "bundle" / "model.safetensors")["backbone.conv1.weight"]
+    assert 0 < (load_file(weights)["conv1.weight"] - trained).abs().max() < 0.05
+    assert resight("fewshot", run_folder, *given, *short, "--weights", weights).code == 3
+
+
+def test_an_image_encoder_comes_from_a_file(resight, run_folder: Path, phantom: Path, tmp_path: Path) -> None:
+    """Which of the two doors is meant is said by the file; each wants its own table."""
+    graph, table = tmp_path / "image.onnx", tmp_path / "text.csv"
+    mean = onnx.helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", ("b", 3, 32, 32)), ("y", ("b", 3)))
+    ]
+    model = onnx.helper.make_graph([mean], "colour", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(model, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), graph)
+    pd.DataFrame({"label": ["Cardiomegaly", "Effusion"], "a": [1, 0], "b": [0, 1], "c": [0, 1]}).to_csv(
+        table, index=False
+    )
+    cohort = (phantom / "cohort.csv", "--labels", "Cardiomegaly", "Effusion")
+    answer = resight("zeroshot", graph, *cohort, "--text-embeddings", table, "--json")
+    assert answer.code == 0, answer.err
+    assert [one["label"] for one in answer.json()["labels"]] == ["Cardiomegaly", "Effusion"]
+    assert resight("zeroshot", graph, *cohort, "--descriptions", table).code == 3
+    assert resight("zeroshot", run_folder, *cohort, "--text-embeddings", table).code == 3
+    assert resight("zeroshot", tmp_path / "none.onnx", *cohort, "--text-embeddings", table).code == 5

@@ -22,6 +22,8 @@ def fewshot(
     episodes: int = 600,
     rare: Annotated[bool, Parameter(negative="")] = False,
     draws: int = 100,
+    finetune: int = 0,
+    weights: Path | None = None,
     method: Annotated[list[str] | None, Parameter(name="--method", negative="")] = None,
     seed: int = 0,
     out: Path | None = None,
@@ -41,13 +43,25 @@ def fewshot(
         episodes: how many; 600 or more for a publication.
         rare: instead show each label by a few positives and negatives, and judge on all other patients.
         draws: how often those few are drawn.
+        finetune: first fine-tune the network on so many episodes of the other patients (prototypical networks).
+        weights: also write the fine-tuned backbone there, for `model.weights`.
         method: only this one; may be given more than once; see `resight list "few-shot classifier"`.
         seed: of the episodes.
         out: also write the result there, as JSON.
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.fewshot import FEWSHOT, EpisodeOptions, cohort_features, rare_labels, run_episodes
+    from resight.backbones import save_weights
+    from resight.errors import SettingsError
+    from resight.fewshot import (
+        FEWSHOT,
+        EpisodeOptions,
+        FinetuneOptions,
+        cohort_features,
+        rare_labels,
+        run_episodes,
+    )
+    from resight.fewshot import finetune as finetune_network
     from resight.models import Predictor
     from resight.settings import validate, write_json
 
@@ -56,9 +70,19 @@ def fewshot(
     names = method or list(FEWSHOT.names())
     for name in names:
         FEWSHOT.member(name)
+    learning = validate(FinetuneOptions, given | {"episodes": finetune}, where="command line") if finetune else None
+    if weights is not None and learning is None:
+        raise SettingsError("--weights without --finetune", where="command line", fix="Give --finetune=200.")
     loaded = cohort.load()
+    predictor = Predictor.load(bundle_folder(bundle))
     with progress_bars() as progress:
-        found = cohort_features(Predictor.load(bundle_folder(bundle)), loaded, progress)
+        tuned = finetune_network(predictor, loaded, learning, progress) if learning else None
+        found = cohort_features(predictor, loaded, progress)
+    if weights is not None:
+        save_weights(predictor.network.backbone, fresh(weights, force=force))
+        say(f"written: {weights}")
+    if tuned is not None:
+        say(f"fine-tuned on {tuned.patients} patients: accuracy there from {tuned.first:.3f} to {tuned.last:.3f}")
     held_out = found.held_out
     base = found.features[~held_out] if (~held_out).any() else found.features
     features, patients = found.features[held_out], found.patients[held_out]

@@ -35,32 +35,47 @@ class CohortFeatures:
     @property
     def patients(self) -> Shaped[np.ndarray, " N"]:
         """Patient of every image; the image itself where none is given."""
-        table = self.cohort.table
-        column = "patient_id" if "patient_id" in table.columns else "image"
-        return table[column].astype(str).to_numpy(dtype=object)
+        return patients_of(self.cohort)
 
     @property
     def held_out(self) -> RowMask:
         """Images of the test split; all of them where the cohort has none."""
-        table = self.cohort.table
-        if "split" not in table.columns or not (table["split"] == _HELD_OUT).any():
-            return np.ones(len(table), dtype=bool)
-        return (table["split"] == _HELD_OUT).to_numpy()
+        return held_out_of(self.cohort)
 
     def targets(self) -> Targets:
         """`(N, L)`; NaN where not known."""
         return self.cohort.targets()
 
     def classes(self) -> Int[np.ndarray, " N"]:
-        """Class of each image; -1 where it is not known or an image has several labels.
+        """As `classes_of`."""
+        return classes_of(self.cohort)
 
-        Binary cohorts have the classes absent (0) and present (1); multilabel ones take the images with one finding.
-        """
-        targets = self.targets()
-        if self.cohort.task == "binary":
-            return np.where(np.isnan(targets[:, 0]), -1, np.nan_to_num(targets[:, 0]) > 0.5).astype(int)
-        one = (np.nan_to_num(targets) > 0.5).sum(axis=1) == 1
-        return np.where(one, np.nan_to_num(targets).argmax(axis=1), -1)
+
+def patients_of(cohort: Cohort) -> Shaped[np.ndarray, " N"]:
+    """Patient of every image; the image itself where none is given."""
+    table = cohort.table
+    column = "patient_id" if "patient_id" in table.columns else "image"
+    return table[column].astype(str).to_numpy(dtype=object)
+
+
+def held_out_of(cohort: Cohort) -> RowMask:
+    """Images of the test split; all of them where the cohort has none."""
+    table = cohort.table
+    if "split" not in table.columns or not (table["split"] == _HELD_OUT).any():
+        return np.ones(len(table), dtype=bool)
+    return (table["split"] == _HELD_OUT).to_numpy()
+
+
+def classes_of(cohort: Cohort) -> Int[np.ndarray, " N"]:
+    """Class of each image; -1 where it is not known or an image has several labels.
+
+    Binary cohorts have the classes absent (0) and present (1); multilabel ones take the images with one finding.
+    """
+    targets = cohort.targets()
+    if cohort.task == "binary":
+        return np.where(np.isnan(targets[:, 0]), -1, np.nan_to_num(targets[:, 0]) > 0.5).astype(int)
+    one = (np.nan_to_num(targets) > 0.5).sum(axis=1) == 1
+    return np.where(one, np.nan_to_num(targets).argmax(axis=1), -1)
 
 
 def cohort_features(predictor: Predictor, cohort: Cohort, progress: Progress = silent) -> CohortFeatures:

@@ -21,6 +21,7 @@ from resight.imaging import TONES, Sentinels, tone
 from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
+from resight.models.classifier import Classifier
 from resight.models.clinical_rows import ClinicalRows
 from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
@@ -252,11 +253,16 @@ class Predictor:
             raise SettingsError(found, where="engine", expected="torch")
         return self.engine.logits(prepared, clinical)
 
+    @property
+    def network(self) -> Classifier:
+        """The first member, which `features` asks."""
+        return self._bundle.members[0]
+
     def features(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Float[np.ndarray, "B F"]:
         """What the head of the first member takes, of images that the bundle's recipe prepared."""
         with torch.inference_mode():
             images = channels_last(torch.from_numpy(prepared).to(self.device))
-            return self._bundle.members[0].features(images).float().cpu().numpy()
+            return self.network.features(images).float().cpu().numpy()
 
     def _several(self, prepared: UInt8[np.ndarray, "B C *space"], how: Doubt, passes: int) -> tuple[Scores, Scores]:
         """Mean logits of several answers, and the standard deviation of their probabilities."""
