@@ -1,7 +1,7 @@
 """Does pretraining without labels start a network better than chance? A linear probe on held-out patients.
 
-    resight pretrain benchmarks/few_labels/pretrain.toml --out runs/pretrained0 --set training.seed=0   (and 1, 2)
-    python benchmarks/few_labels/probe.py runs/pretrained0 runs/pretrained1 runs/pretrained2
+    resight pretrain benchmarks/few_labels/pretrain.toml --out runs/pretrained0
+    python benchmarks/few_labels/probe.py runs/pretrained0 --store runs/store
 
 Features of frozen backbones, standardised on the training patients; logistic regression whose penalty is chosen on the
 validation patients; AUROC on the test patients. The network that nothing taught has the same first weights, and its

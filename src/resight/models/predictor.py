@@ -21,7 +21,6 @@ from resight.imaging import TONES, Sentinels, tone
 from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
-from resight.models.classifier import Classifier
 from resight.models.clinical_rows import ClinicalRows
 from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
@@ -97,6 +96,7 @@ class Predictor:
         self.engine: Engine = engine or TorchEngine(self.model, self.device, precision)
         self.engine_notes = engine_notes
         self._bundle = bundle
+        self.network = bundle.members[0]
         self._sentinels = _sentinels(self.manifest)
         self._uncalibrated = Calibration(
             task=self.manifest.task, labels=(LabelCalibration(),) * len(self.manifest.labels)
@@ -252,11 +252,6 @@ class Predictor:
             found = f"the engine {self.engine.name!r} for a model that reads clinical columns"
             raise SettingsError(found, where="engine", expected="torch")
         return self.engine.logits(prepared, clinical)
-
-    @property
-    def network(self) -> Classifier:
-        """The first member, which `features` asks."""
-        return self._bundle.members[0]
 
     def features(self, prepared: UInt8[np.ndarray, "B C *space"]) -> Float[np.ndarray, "B F"]:
         """What the head of the first member takes, of images that the bundle's recipe prepared."""
