@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from resight.bulk import Spread, Work
     from resight.evaluation import BudgetPoint
-    from resight.models import Predictor
-    from resight.models.sources import Source
+    from resight.models import Predictor, Source
 
 _SHOWN_ROWS = 20
 _SHOWN = (
@@ -27,7 +27,7 @@ _SHOWN = (
 
 def predict(
     bundle: Path,
-    images: Annotated[list[Path], Parameter(negative="")] | None = None,
+    images: Annotated[list[str], Parameter(negative="")] | None = None,
     *,
     table: Path | None = None,
     out: Path | None = None,
@@ -40,13 +40,18 @@ def predict(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     engine: Literal["auto", "torch", "onnx", "openvino"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32",
+    parts: Path | None = None,
+    part_images: int = 1024,
+    spread: Literal["local", "ray"] = "local",
+    processes: int | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Apply a bundle to images and write the predictions table.
 
     Args:
         bundle: folder of the bundle, or of the run that made it.
-        images: files, folders, DICOM series; not needed where the table names the images of every patient.
+        images: files, folders, DICOM series, tables (CSV or Parquet) with the column `image`, or URLs of any of these
+            (`s3://...`); not needed where `table` names the images of every patient.
         table: clinical columns, one row an image; of a bundle with several modalities, their files, one row a patient.
         out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
         operating_point: decide at this one; the bundle's first when not given.
@@ -60,18 +65,41 @@ def predict(
         engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest.
         precision: number format; with the engine `auto` the coarsest allowed, `auto` allowing those whose AUROC was
             measured and held.
-        force: replace `out`.
+        parts: folder that keeps finished parts, so that the same command goes on after an interruption; `OUT.parts`
+            where tables, URLs or `spread` ask for parts.
+        part_images: images in a part, a multiple of `batch`.
+        spread: `local` predicts in this process, `ray` in several, each on one core.
+        processes: how many, for `ray`; one for each core when not given.
+        force: replace `out`, and the parts of another job.
     """
+    from resight.bulk import Work, is_manifest, is_url
     from resight.errors import ImageError
     from resight.models import Predictor
 
-    for path in images or []:
-        if not path.exists():
-            raise ImageError("no such file or folder", where=str(path))
     if out is not None:
         check_free(out, force=force)
     if budget is not None and engine == "auto":
         engine = "torch"  # the others run the whole network
+    if parts is not None or spread == "ray" or any(is_url(one) or is_manifest(one) for one in images or []):
+        work = Work(
+            bundle=str(bundle_folder(bundle)),
+            engine=engine,
+            precision=precision,
+            device=device,
+            table=None if table is None else str(table),
+            operating_point=operating_point,
+            budget=budget,
+            doubt=doubt,
+            passes=passes,
+            novelty=novelty,
+            batch=batch,
+            part_images=part_images,
+            suffix=".parquet" if out is not None and out.suffix == ".parquet" else ".csv",
+        )
+        return _in_parts(images or [], work, out, parts, spread, processes, force=force)
+    for path in images or []:
+        if not Path(path).exists():
+            raise ImageError("no such file or folder", where=path)
     predictor = Predictor.load(bundle_folder(bundle), device=device, engine=engine, precision=precision)
     for note in predictor.engine_notes:
         say(note)
@@ -106,6 +134,34 @@ def predict(
     return ImageError.exit_code if failed == len(predictions) else 0
 
 
+def _in_parts(
+    images: list[str],
+    work: Work,
+    out: Path | None,
+    parts: Path | None,
+    spread: Spread,
+    processes: int | None,
+    *,
+    force: bool,
+) -> int:
+    """Predict part by part, and say how fast."""
+    from resight.bulk import predict_in_parts
+    from resight.errors import ImageError, SettingsError
+
+    if out is None:
+        raise SettingsError("parts without --out", where="command line", expected="the table they are joined into")
+    folder = parts or out.with_name(f"{out.name}.parts")
+    with progress_bars() as progress:
+        report = predict_in_parts(
+            images, work, out, folder, spread=spread, processes=processes, force=force, progress=progress
+        )
+    for line in (*report.notes, *report.lines(), f"written: {out}"):
+        say(line)
+    if report.failed:
+        say(f"{report.failed} of {report.images} images could not be used; the column `error` says why")
+    return ImageError.exit_code if report.failed == report.images else 0
+
+
 def budget_lines(point: BudgetPoint) -> list[str]:
     """What a budget buys, and which groups pay for it, one sentence each."""
     lines = [f"expected FLOPs: {point.share:.0%} of the whole network's, as on the validation images"]
@@ -113,7 +169,7 @@ def budget_lines(point: BudgetPoint) -> list[str]:
 
 
 def _inputs(
-    predictor: Predictor, images: list[Path], table: Path | None
+    predictor: Predictor, images: list[str], table: Path | None
 ) -> tuple[pd.DataFrame | None, Sequence[Source]]:
     """The rows of the table, and the images: as given, or those that the table names of every patient."""
     from resight.cohorts import load_cases, load_clinical

@@ -14,6 +14,7 @@ from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.predictor import Predictor, named_sources
 from resight.models.several import Doubt, several_answers
+from resight.models.sources import Named, Source
 from resight.models.views import N_VIEWS, AveragedViews, view
 
 load = Predictor.load
@@ -35,9 +36,11 @@ __all__ = [
     "ExportRecord",
     "Manifest",
     "ModelOptions",
+    "Named",
     "Novelty",
     "Precision",
     "Predictor",
+    "Source",
     "TorchEngine",
     "WantedPrecision",
     "autocast",

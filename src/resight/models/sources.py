@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,26 @@ from resight.models.manifest import Manifest
 from resight.types import Image, Pixels
 
 OneImage = str | Path | Pixels | Image
-Source = OneImage | Mapping[str, OneImage | None]
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image under a name of its own, where its path is not what the row shall be called."""
+
+    name: str
+    source: OneImage
+
+
+Source = OneImage | Mapping[str, OneImage | None] | Named
 """One image, or the images of one patient by modality, None (or left away) where one is missing."""
 
 
 def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
     """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
     for index, source in enumerate(sources):
-        if isinstance(source, np.ndarray):
+        if isinstance(source, Named):
+            yield source.name, source.source
+        elif isinstance(source, np.ndarray):
             yield f"array_{index}", source
         elif isinstance(source, Image):
             yield source.source_id or f"image_{index}", source
