@@ -20,7 +20,7 @@ from resight.models import named_sources
 
 _MANIFEST_SUFFIXES: Final = (".csv", ".tsv", ".txt", ".parquet")
 _SEPARATORS: Final = ",;\t|"
-_AT_ONCE: Final = 10_000
+_AT_ONCE: Final = 1000
 
 
 def is_manifest(place: str) -> bool:
@@ -114,10 +114,8 @@ def _of_manifest(place: str) -> Iterator[tuple[str, str]]:
     for row, name in enumerate(_image_column(place), start=1):
         if not name:
             raise CohortError(f"no image in row {row}", where=place)
-        if is_url(name) or name.startswith("/"):
-            yield name, name
-        else:
-            yield name, f"{beside}/{name}" if is_url(place) else str(Path(beside) / name)
+        # joined as text: pathlib keeps every name it has seen in a table that does not shrink
+        yield name, name if is_url(name) or name.startswith("/") else f"{beside}/{name}"
 
 
 def _image_column(place: str) -> Iterator[str]:
