@@ -25,7 +25,7 @@ from resight.imaging import VOI, read
 from resight.models import load_bundle
 from resight.preprocess.geometry import fit, place
 
-CANDIDATES = tuple(product(("gradcam", "layercam", "gradcam++"), (-1, -2)))
+CANDIDATES = tuple(product(("gradcam", "layercam", "gradcam++"), (-1, -2, -3)))
 AS_STORED = VOI(mode="fixed", center=0.5, width=1.0)
 
 

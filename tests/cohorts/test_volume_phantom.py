@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from resight.cli.main import main
 from resight.cohorts import CohortOptions, VolumePhantomOptions, load_cohort, render_volume, write_volume_phantom
 from resight.cohorts.volume_phantom import FINDING
 from resight.imaging import VOI, read
+from resight.preprocess import Recipe
 
 SMALL = {"volumes": 6, "in_plane_mm": (4.0, 5.0), "slice_mm": (5.0, 10.0)}
 
@@ -29,6 +31,23 @@ def test_a_lesion_is_brighter_than_what_surrounds_it_and_the_healthy_have_none(k
     for one in (one for one, ill in zip(drawn, labels, strict=True) if ill):
         around = ndimage.binary_dilation(one.mask, iterations=2) & ~ndimage.binary_dilation(one.mask)
         assert np.median(one.values[one.mask]) > np.median(one.values[around]) + one.values[around].std()
+
+
+def test_the_window_of_the_benchmark_keeps_lesions_brighter_than_all_else_and_the_usual_one_cuts_them(
+    tmp_path: Path,
+) -> None:
+    settings = tomllib.loads((Path(__file__).parents[2] / "benchmarks/experiments/volume_mr.toml").read_text())
+    recipe = Recipe.model_validate(settings["recipe"])
+    table = write_volume_phantom(VolumePhantomOptions(kind="mr", volumes=10), tmp_path).table
+
+    def brightest(recipe: Recipe, ill: int) -> list[float]:
+        return [
+            float(np.percentile(recipe.prepare(tmp_path / n), 99.98)) for n in table["image"][table["lesion"] == ill]
+        ]
+
+    assert min(brightest(recipe, 1)) > 1.1 * max(brightest(recipe, 0))
+    usual = recipe.model_copy(update={"voi": VOI.model_validate({})})
+    assert min(brightest(usual, 1)) < 1.1 * max(brightest(usual, 0))
 
 
 def test_a_volume_depends_on_its_number_alone_and_spacings_vary() -> None:

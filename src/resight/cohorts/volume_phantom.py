@@ -181,7 +181,7 @@ def _scanned(
     if options.kind == "ct":
         signal = values + np.float32(20 + 30 * options.difficulty) * noise
     else:
-        field = [rng.normal(0, 0.12) * np.linspace(-1, 1, n, dtype=np.float32) for n in values.shape]
+        field = [rng.normal(0, 0.06) * np.linspace(-1, 1, n, dtype=np.float32) for n in values.shape]
         coil = 1 + field[0][:, None, None] + field[1][None, :, None] + field[2][None, None, :]
         sigma = np.float32(0.02 + 0.03 * options.difficulty)
         # the magnitude of a complex signal (Rice); MR signal has no unit, every scan has a scale of its own

@@ -1,7 +1,8 @@
 """The bodies of the volume phantom: ellipsoids and tubes filled in millimetres, one over the other.
 
 Coordinates are millimetres from the middle of the field of view: z to superior, y to posterior, x to the patient's
-left. CT values are Hounsfield units; MR values run from 0 (air) to about 1 (fat), as in a FLAIR image.
+left. CT values are Hounsfield units; MR values run from 0 (air) to about 1 (a lesion), as in a FLAIR image with fat
+suppressed.
 """
 
 from __future__ import annotations
@@ -153,11 +154,11 @@ def draw_head(
         rng: fixes the patient.
         spacing_mm: side of the voxels.
         lesions: how many lesions to plant.
-        contrast: 1 as bright as fat; towards 0 as dark as white matter.
+        contrast: 1 more than twice as bright as the cortex; towards 0 as dark as white matter.
     """
     canvas = Canvas(FIELD_MM["mr"], spacing_mm, 0.02)
     size = rng.uniform(0.94, 1.04)
-    for inset, value in ((0.0, 0.85), (5.0, 0.06), (11.0, 0.10), (14.0, 0.55)):
+    for inset, value in ((0.0, 0.40), (5.0, 0.06), (11.0, 0.10), (14.0, 0.50)):
         canvas.ellipsoid((5, 0, 0), (78 * size - inset, 96 * size - inset, 75 * size - inset), value)
     white = 0.42
     folds = ndimage.gaussian_filter(rng.standard_normal(canvas.values.shape, dtype=np.float32), 5.0 / spacing_mm)
@@ -169,16 +170,16 @@ def draw_head(
     for side in (-1, 1):
         wide = rng.uniform(0.8, 1.6)
         canvas.ellipsoid((8, 4, side * 11 * wide), (11, 33, 7 * wide), 0.12)
-        canvas.ellipsoid((2, -2, side * 24), (9, 14, 8), 0.52)  # deep grey matter
+        canvas.ellipsoid((2, -2, side * 24), (9, 14, 8), 0.48)  # deep grey matter
     planted: list[Lesion] = []
     while len(planted) < lesions:
         place = _within(rng, (8.0, 0.0, 0.0), (44 * size, 62 * size, 46 * size), 1.0)
-        radius = rng.uniform(4.5, 11.0)
+        radius = rng.uniform(8.0, 14.0)
         if any(abs(canvas.at(p) - white) > 0.04 for p in (place, *_around(place, 0.8 * radius))):
             continue  # not white matter
         planted.append(Lesion(place, tuple(radius * rng.uniform(0.8, 1.2, 3))))
     for lesion in planted:
-        canvas.ellipsoid(lesion.centre_mm, lesion.radii_mm, white + contrast * (0.95 - white))
+        canvas.ellipsoid(lesion.centre_mm, lesion.radii_mm, white + contrast * (1.1 - white))
     return canvas, planted
 
 
