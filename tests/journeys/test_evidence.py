@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resight.evidence import questions
-from resight.experiments.pack import verify_pack
+from resight.experiments.pack import Pack, verify_pack, write_pack
 from resight.models.lock import verify_lock
 from resight.settings import write_json
 
@@ -20,12 +20,13 @@ SEALS = {"pack.json", "pack.json.sha256"}
 
 
 @pytest.fixture(scope="module")
-def pack(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from resight.cli.main import main
+def made(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    return write_pack(run_folder, tmp_path_factory.mktemp("evidence") / "pack")
 
-    folder = tmp_path_factory.mktemp("evidence") / "pack"
-    assert main(["evidence", str(run_folder), "--out", str(folder)]) == 0
-    return folder
+
+@pytest.fixture(scope="module")
+def pack(made: Pack) -> Path:
+    return made.folder
 
 
 @pytest.fixture
@@ -59,14 +60,14 @@ def test_every_file_is_named_with_its_checksum(pack):
     assert (pack / "evidence.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_what_is_missing_is_counted_on_the_first_page_and_named(resight, pack, run_folder, tmp_path):
-    answer = resight("evidence", run_folder, "--out", tmp_path / "again", "--json").json()
+def test_what_is_missing_is_counted_on_the_first_page_and_named(made, pack):
     page = (pack / "evidence.html").read_text()
-    assert f"{answer['total_missing']} entries are missing" in page
-    rows = list(csv.DictReader((pack / "checklists.csv").open()))
+    assert f"{made.total_missing} entries are missing" in page
+    with (pack / "checklists.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
     claim = [row for row in rows if row["list"].startswith("CLAIM")]
     assert len(claim) == 44
-    assert answer["missing"]["CLAIM (2024 update)"] == [sum(row["status"] != "answered" for row in claim), 44]
+    assert made.missing["CLAIM (2024 update)"] == (sum(row["status"] != "answered" for row in claim), 44)
     funding = next(row for row in claim if row["item"] == "44")
     assert (funding["status"], funding["answer"], funding["missing"]) == ("missing", "", "funding")
     partition = next(row for row in claim if row["item"] == "20")
@@ -74,20 +75,19 @@ def test_what_is_missing_is_counted_on_the_first_page_and_named(resight, pack, r
     assert "0 patients are in two parts" in partition["answer"]
 
 
-def test_answers_and_risks_of_people_go_into_the_next_pack(resight, pack, run_folder, tmp_path):
-    before = resight("evidence", run_folder, "--out", tmp_path / "pack", "--json").json()
-    answers, risks = tmp_path / "pack" / "answers.toml", tmp_path / "pack" / "risks.toml"
+def test_answers_and_risks_of_people_go_into_the_next_pack(resight, made, copy, run_folder):
+    answers, risks = copy / "answers.toml", copy / "risks.toml"
     answers.write_text(answers.read_text().replace('funding = ""', 'funding = "Paid by <nobody> & friends"'))
     decided = 'severity = 4\np1 = 0.2\np2 = 0.05\nresidual = "acceptable"\nmeasured = "risk_missed"'
     risks.write_text(risks.read_text().replace('measured = "risk_missed"', decided))
     options = ("--answers", answers, "--risks", risks, "--force", "--json")
-    after = resight("evidence", run_folder, "--out", tmp_path / "pack", *options).json()
+    after = resight("evidence", run_folder, "--out", copy, *options).json()
     asking = 3  # TRIPOD+AI, CLAIM and STARD-AI ask for funding
-    assert after["total_missing"] == before["total_missing"] - asking - 1
-    page = (tmp_path / "pack" / "evidence.html").read_text()
+    assert after["total_missing"] == made.total_missing - asking - 1
+    page = (copy / "evidence.html").read_text()
     assert "Paid by &lt;nobody&gt; &amp; friends" in page
-    assert "0.01" in page
-    assert verify_pack(tmp_path / "pack") == []
+    assert "<td>0.01</td>" in page  # P1 x P2
+    assert verify_pack(copy) == []
 
 
 def test_answers_to_questions_that_nobody_asks_are_refused(resight, run_folder, tmp_path):
@@ -119,23 +119,9 @@ def test_a_changed_byte_of_any_file_of_a_pack_is_found(copy):
         untouched = path.read_bytes()
         flip(path, len(untouched) // 2)
         found = verify_pack(copy)
-        assert any(path.name in line for line in found), (path.name, found)
+        assert found, path.name
+        assert all(path.name in line for line in found), (path.name, found)
         path.write_bytes(untouched)
-        break  # the whole computation runs once; the others are compared by checksum, below
-    from resight.models.checksums import changed_files
-
-    named = json.loads((copy / "pack.json").read_text())["files"]
-    for name in named:
-        untouched = (copy / name).read_bytes()
-        flip(copy / name, len(untouched) // 3)
-        assert changed_files(copy, named) == [f"{name} was changed"]
-        (copy / name).write_bytes(untouched)
-    for name in SEALS:
-        untouched = (copy / name).read_bytes()
-        flip(copy / name, 5)
-        assert verify_pack(copy)
-        (copy / name).write_bytes(untouched)
-    assert verify_pack(copy) == []
 
 
 @pytest.mark.parametrize(

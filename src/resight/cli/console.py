@@ -32,9 +32,9 @@ if TYPE_CHECKING:  # it brings pandas, which --help does not need
 
 _MADE_BY_US = (
     *("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs"),
-    *("evidence.csv", "pack.json"),
+    *("evidence.csv", "pack.json", "deidentified.csv"),
 )
-"""Files that tell a folder of ours (run, demo, phantom, study, maps, pack) from one that holds somebody's images."""
+"""Files that tell a folder of ours (run, phantom, study, maps, pack, ...) from one that holds somebody's images."""
 talk = Console(stderr=True, highlight=False)
 
 

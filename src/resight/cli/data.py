@@ -201,6 +201,43 @@ def phantom(
     return 0
 
 
+def deidentify(
+    source: Path,
+    out: Path,
+    *,
+    key_file: Path,
+    dates: Literal["remove", "shift"] = "remove",
+    force: Flag = False,
+    as_json: Json = False,
+) -> int:
+    """Take the identity out of DICOM files; pixels are not changed.
+
+    Ends with 4 when no file could be written.
+
+    Args:
+        source: folder with DICOM files, or one file.
+        out: folder for the files without identity and `deidentified.csv`, the log of what became of each.
+        key_file: secret, and old beside new names: keep it apart. It is made here, or taken where there is one.
+        dates: `remove` them, or `shift` them by days that differ from patient to patient.
+        force: replace `out`.
+        as_json: print the result for programs.
+    """
+    from resight.errors import DataError
+    from resight.imaging.deidentify_folder import LOG_FILE, deidentify_folder
+
+    with progress_bars() as progress:
+        done = deidentify_folder(source, fresh(out, force=force), key_file, dates=dates, progress=progress)
+    if as_json:
+        result_json({"files": len(done.log), "written": done.written, "errors": done.errors})
+    for reason, count in done.errors.items():
+        say(f"{count} files left out: {reason}")
+    warned = int(done.log["notes"].str.contains("pixels").sum())
+    if warned:
+        say(f"{warned} files may show text in their pixels: see {out / LOG_FILE}")
+    say(f"{done.written} of {len(done.log)} files without identity: {out}")
+    return 0 if done.written else DataError.exit_code
+
+
 def _with_split(cohort: Cohort, column: str) -> Cohort:
     from dataclasses import replace
 

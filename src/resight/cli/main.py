@@ -42,6 +42,7 @@ _DATA_VERBS = {
     "split": "Split by patient, stratified, and write the table.",
     "leakcheck": "Find shared patients, duplicates, and metadata that give the label away.",
     "datasheet": "Write the datasheet of a cohort.",
+    "deidentify": "Take the identity out of DICOM files; pixels are not changed.",
     "phantom": "Draw a phantom cohort with planted truth.",
 }
 _CLAIMS_VERBS = {"check": "Can the figures that a publication reports be true together?"}

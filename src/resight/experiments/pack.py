@@ -155,6 +155,8 @@ def verify_pack(folder: Path) -> list[str]:
         problems = changed_files(folder, stored["files"])
         known = {*stored["files"], PACK_FILE, f"{PACK_FILE}.sha256", *LOCK_FILES}
         problems += [f"{p.name} is not named in {PACK_FILE}" for p in sorted(folder.iterdir()) if p.name not in known]
+        if problems:
+            return problems
         documents, content = _documents(folder)
         for name, text in documents.items():
             written = (folder / name).read_text(encoding="utf-8")
