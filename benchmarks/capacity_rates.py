@@ -1,0 +1,106 @@
+"""What bulk inference takes of one core: images by seconds of processor time, for networks and for reading images.
+
+    python benchmarks/capacity_rates.py --data ../shared/data --out benchmarks/results/capacity/rates.json
+
+One thread; processor time, so that other programs on the machine matter little.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import torch
+
+from resight.imaging import list_images
+from resight.models import ModelOptions, TorchEngine, build_classifier
+from resight.preprocess import Recipe
+from resight.settings import write_json
+
+SIZE_PX = 224
+BATCH = 16
+ROUNDS = 9
+MODEL = ModelOptions(backbone={"name": "resnet", "depth": 18})
+FULL_PX = 2048
+
+
+def rate(work: Callable[[], object], images: int) -> dict[str, float]:
+    """Images per second of processor time: median of the rounds, and its 95 % bootstrap interval."""
+    work()  # the first call prepares memory and kernels
+    rates = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        work()
+        rates.append(images / (time.process_time() - began))
+    drawn = np.random.default_rng(0).choice(rates, (2000, ROUNDS))
+    low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
+    return {"images_per_s": float(np.median(rates)), "low": float(low), "high": float(high), "images": images}
+
+
+def measure(data: Path) -> dict[str, dict[str, dict[str, float]]]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    recipe = Recipe(size_px=(SIZE_PX, SIZE_PX))
+    found: dict[str, dict[str, dict[str, float]]] = {"network": {}, "prepare": {}}
+    model = build_classifier(MODEL, labels=("finding",), channels=1, dims=2).eval()
+    model = model.to(memory_format=torch.channels_last)
+    batch = np.random.default_rng(0).integers(0, 256, (BATCH, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    for precision in ("fp32", "bf16"):
+        engine = TorchEngine(model, torch.device("cpu"), precision)
+        found["network"][f"ResNet-18, {precision}"] = rate(lambda engine=engine: engine.logits(batch), BATCH)
+        print(precision, found["network"], flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, files in sources(data, Path(scratch)).items():
+            entry = rate(lambda files=files: [recipe.prepare(file) for file in files], len(files))
+            entry["mean_bytes"] = float(np.mean([file.stat().st_size for file in files]))
+            found["prepare"][name] = entry
+            print(name, entry, flush=True)
+    return found
+
+
+def sources(data: Path, scratch: Path) -> dict[str, list[Path]]:
+    """Real radiographs as they are here, and enlarged to the size of a detector with its noise, as DICOM."""
+    small = list_images(data / "cxr_pneumonia_kermany")[::50][:16]
+    real = list_images(data / "cxr_fullres_samples")
+    rng = np.random.default_rng(0)
+    large_files: list[Path] = []
+    for number in range(4):
+        grey = cv2.imread(str(real[number % len(real)]), cv2.IMREAD_GRAYSCALE)
+        large = cv2.resize(grey, (FULL_PX, FULL_PX), interpolation=cv2.INTER_CUBIC).astype(float) * 16
+        pixels = np.clip(large + rng.normal(0, 12, large.shape), 0, 4095).astype(np.uint16)
+        large_files.append(scratch / f"{number}.dcm")
+        write_radiograph(large_files[-1], pixels)
+    large_title = f"DICOM, uncompressed, {FULL_PX} x {FULL_PX}, 12 bit"
+    return {"PNG, 512 x 512": real, "JPEG, 224 x 224": small, large_title: large_files}
+
+
+def write_radiograph(path: Path, pixels: np.ndarray) -> None:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
+    dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "DX", "MONOCHROME2", 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(given.out, measure(given.data))
+
+
+if __name__ == "__main__":
+    main()
