@@ -34,8 +34,9 @@ def design(
         readers: name of a reader; given once for each.
         out: CSV or Parquet file.
         split: cases of this split alone.
-        kind: crossover (two sessions with a wash-out) or sequential (unaided, then aided at once).
-        washout_days: days between the sessions of a crossover.
+        kind: crossover (two sessions with a wash-out), unaided_first (all cases unaided, then all aided after the
+            wash-out) or sequential (unaided, then aided at once).
+        washout_days: days between two sessions.
         seed: another seed gives other orders.
         force: replace `out`.
     """

@@ -23,7 +23,7 @@ import numpy as np
 
 from resight.errors import ImageError
 from resight.imaging.display import VOI
-from resight.types import Image
+from resight.types import Image, Step
 
 _START: Final = "from resight.imaging.sandbox_worker import serve; serve()"
 _START_S: Final = 60.0
@@ -106,7 +106,9 @@ class Sandbox:
         return Header(**answer)
 
     def image(self, path: Path, voi: VOI, at_least_px: int | None = None) -> Image:
-        """Read an image file or the folder of a series, as `imaging.read`; of its history only `turned` remains.
+        """Read an image file or the folder of a series, as `imaging.read`.
+
+        Of its history the way to grey and `turned` remain.
 
         Raises:
             ImageError: it cannot be read, is too large, or could not be read within the limits.
@@ -116,7 +118,8 @@ class Sandbox:
         affine = None if answer["affine"] is None else np.asarray(answer["affine"])
         array = np.frombuffer(pixels, answer["dtype"]).reshape(answer["shape"])
         spacing = tuple(answer["spacing_mm"])
-        return Image(array, spacing, answer["modality"], str(path), (), affine, answer["attributes"])
+        steps = tuple(Step(name, parameters) for name, parameters in answer["steps"])
+        return Image(array, spacing, answer["modality"], str(path), steps, affine, answer["attributes"])
 
     def close(self) -> None:
         """End all processes; waits for what is being read."""

@@ -14,7 +14,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from resight.serving import api, dicomweb, login, oidc
+from resight.serving import api, dashboard, dicomweb, login, oidc, reader_pages, review_pages, viewer
 from resight.serving.guard import Guard
 from resight.serving.parts import Parts
 
@@ -51,8 +51,9 @@ def build_app(parts: Parts) -> FastAPI:
         tls=settings.http.tls is not None,
     )
     app.add_exception_handler(StarletteHTTPException, _answer_error)
-    for router in (login.router, oidc.router, api.router, dicomweb.router):
-        app.include_router(router)
+    app.state.pictures, app.state.drifts = viewer.Pictures(parts), dashboard.DriftCache()
+    for room in (login, oidc, api, dicomweb, review_pages, viewer, reader_pages, dashboard):
+        app.include_router(room.router)
     app.middleware("http")(_count)
     app.get("/static/{name}", include_in_schema=False)(static_file)
     return app

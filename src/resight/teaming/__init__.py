@@ -4,14 +4,16 @@ from resight.teaming.agreement import AutomationBias, automation_bias, cohen_kap
 from resight.teaming.base import POLICIES, Cases, DeferralPolicy, TeamDecisions, build_policy
 from resight.teaming.mrmc import ArmTest, ErrorVariance, MultiReader, analyse, arm_test
 from resight.teaming.reader_study import StudyResult, analyse_study
-from resight.teaming.readings import Readings
+from resight.teaming.readings import UNAIDED, Readings
 from resight.teaming.simulated_readers import SimulatedReaders, readings_table, simulate_ratings
-from resight.teaming.study_design import StudyOptions, design_study
+from resight.teaming.study_design import AIDED, StudyOptions, design_study
 from resight.teaming.team import LabelCases, TeamResult, evaluate_team, label_cases
 from resight.teaming.worklist import Studies, WorklistOptions, WorklistResult, simulate_worklist, studies
 
 __all__ = [
+    "AIDED",
     "POLICIES",
+    "UNAIDED",
     "ArmTest",
     "AutomationBias",
     "Cases",

@@ -1,4 +1,4 @@
-"""Who reads what, when and in which order: a balanced crossover with a wash-out, or parallel arms.
+"""Who reads what, when and in which order: a crossover with a wash-out, balanced or unaided first, or both at once.
 
 Design after Obuchowski & Bullen, "Multireader diagnostic accuracy imaging studies", Radiology 2022: every reader reads
 every case in every arm, halves of the cases change places between sessions, and each reader has an own random order.
@@ -24,19 +24,19 @@ class StudyOptions(Options):
     """A reader study."""
 
     readers: tuple[str, ...] = Field(min_length=2, description="names of the readers, as they shall stand in tables")
-    kind: Literal["crossover", "sequential"] = Field(
+    kind: Literal["crossover", "unaided_first", "sequential"] = Field(
         default="crossover",
-        description="crossover: aided and unaided in sessions apart, with a wash-out; sequential: each case unaided, "
-        "then aided at once",
+        description="crossover: two sessions with a wash-out, half of the cases aided in each; unaided_first: all "
+        "cases unaided, then all aided after the wash-out; sequential: each case unaided, then aided at once",
     )
-    washout_days: int = Field(default=28, ge=0, description="days between the two sessions of a crossover")
+    washout_days: int = Field(default=28, ge=0, description="days between two sessions")
     seed: int = Field(default=0, ge=0, description="another seed gives other orders")
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyOptions:
         if len(set(self.readers)) < len(self.readers):
             raise ValueError("every reader once")
-        if self.kind == "crossover" and self.washout_days == 0:
+        if self.kind != "sequential" and self.washout_days == 0:
             raise ValueError("washout_days above 0, or kind = 'sequential'")
         return self
 
@@ -77,6 +77,8 @@ def design_study(images: Sequence[str], labels: Sequence[str], options: StudyOpt
             day = 0 if session == 1 else options.washout_days
             for place, case in enumerate(order):
                 aided = (int(halves[case]) + number + session) % 2 == 0
+                if options.kind == "unaided_first":
+                    aided = session == 2
                 rows.append(_row(reader, session, place, day, AIDED if aided else UNAIDED, names[case]))
     table = pd.DataFrame(rows).merge(pd.DataFrame({"label": list(labels)}), how="cross")
     return table.assign(rating=np.nan, decision=np.nan, seconds=np.nan)
