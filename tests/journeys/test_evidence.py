@@ -82,7 +82,7 @@ def test_answers_and_risks_of_people_go_into_the_next_pack(resight, made, copy, 
     risks.write_text(risks.read_text().replace('measured = "risk_missed"', decided))
     options = ("--answers", answers, "--risks", risks, "--force", "--json")
     after = resight("evidence", run_folder, "--out", copy, *options).json()
-    asking = 3  # TRIPOD+AI, CLAIM and STARD-AI ask for funding
+    asking = 4  # TRIPOD+AI, CLAIM, STARD-AI and the datasheet ask for funding
     assert after["total_missing"] == made.total_missing - asking - 1
     page = (copy / "evidence.html").read_text()
     assert "Paid by &lt;nobody&gt; &amp; friends" in page
