@@ -11,6 +11,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A test that hypothesis draws is slow when the machine is busy, which says nothing about the code.
+settings.register_profile("resight", deadline=None)
+settings.load_profile("resight")
 
 _DATA = Path(os.environ.get("RESIGHT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

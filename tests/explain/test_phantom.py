@@ -92,15 +92,9 @@ def test_maps_change_when_weights_become_random(honest):
 
 def test_a_model_that_learnt_the_marker_points_at_it(honest):
     """The honest model looks at the same images and leaves the marker alone."""
-    options = PhantomOptions(
-        images=336,
-        size_px=64,
-        findings=("Mass",),
-        difficulty=0.6,
-        prevalence=0.5,
-        images_per_patient=1,
-        shortcut={"label": "Mass", "strength": 1.0},
-    )
+    settings = {"images": 336, "size_px": 64, "findings": ("Mass",), "difficulty": 0.6, "prevalence": 0.5}
+    settings["images_per_patient"] = 1
+    options = PhantomOptions(**settings, shortcut={"label": "Mass", "strength": 1.0})
     images, targets, _ = _draw(options, 0, 256)
     cheat = _train(images, targets, epochs=5)
     images, targets, masks = _draw(options, 256, 336)
@@ -117,8 +111,8 @@ def test_a_model_that_learnt_the_marker_points_at_it(honest):
     assert share["cheat"].energy.value > 3 * share["honest"].energy.value
 
     # The other exposure does not look at maps: where the marker says nothing, the model knows nothing.
-    plain = options.model_copy(update={"shortcut": {"label": "Mass", "strength": 0.0}})
-    without, truth, _ = _draw(PhantomOptions.model_validate(plain.model_dump()), 256, 336)
+    plain = PhantomOptions(**settings, shortcut={"label": "Mass", "strength": 0.0})
+    without, truth, _ = _draw(plain, 256, 336)
     with torch.no_grad():
         with_marker = auroc(targets[:, 0].numpy(), cheat(images)[:, 0].numpy())
         without_marker = auroc(truth[:, 0].numpy(), cheat(without)[:, 0].numpy())

@@ -29,19 +29,8 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     from resight.training import LOSSES, OBJECTIVES
 
     rooms = (
-        *(BACKBONES, HEADS, ATTENTION, FUSIONS, STEMS, CLASSIFIERS, LOSSES, OBJECTIVES, EXPLAINERS, ENGINES),
-        POLICIES,
-        BACKBONES,
-        HEADS,
-        ATTENTION,
-        CLASSIFIERS,
-        LOSSES,
-        OBJECTIVES,
-        EXPLAINERS,
-        ENGINES,
-        POLICIES,
-        FEWSHOT,
-        STRATEGIES,
+        *(BACKBONES, HEADS, ATTENTION, FUSIONS, STEMS, CLASSIFIERS, LOSSES, OBJECTIVES),
+        *(EXPLAINERS, ENGINES, POLICIES, FEWSHOT, STRATEGIES),
     )
     registries = {registry.kind: registry for registry in rooms}
     if kind and kind not in registries:

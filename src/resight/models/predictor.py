@@ -27,7 +27,7 @@ from resight.models.engine import Engine, TorchEngine
 from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.several import Doubt, several_answers
-from resight.models.sources import Source, as_image, images_by_modality, named_sources
+from resight.models.sources import Source, Unnamed, as_image, images_by_modality, named_sources
 from resight.predictions import Predictions
 from resight.types import Image, PreparedImage, Progress, Scores, silent
 
@@ -267,7 +267,7 @@ class Predictor:
         calibration = self.manifest.calibration or self._uncalibrated
         return answers.mean(axis=0), np.stack([calibration.apply(one) for one in answers]).std(axis=0)
 
-    def prepare(self, source: Source, name: str = "array") -> PreparedImage:
+    def prepare(self, source: Unnamed, name: str = "array") -> PreparedImage:
         """What the network sees of one image: `uint8 (C, *space)`.
 
         Args:
@@ -293,7 +293,7 @@ class Predictor:
                 continue
 
     def _prepared(
-        self, named: Iterator[tuple[str, Source]], clinical: ClinicalRows, batch: int, workers: int
+        self, named: Iterator[tuple[str, Unnamed]], clinical: ClinicalRows, batch: int, workers: int
     ) -> Iterator[list[_Row]]:
         """Batches of rows; the next one is read while the network works on this one."""
         with ThreadPoolExecutor(workers) as pool:
@@ -305,7 +305,7 @@ class Predictor:
             for futures in ahead:
                 yield [future.result() for future in futures]
 
-    def _row(self, name: str, source: Source, clinical: ClinicalRows) -> _Row:
+    def _row(self, name: str, source: Unnamed, clinical: ClinicalRows) -> _Row:
         try:
             prepared, (encoded, known) = self.prepare(source, name), clinical.row(name)
         except (ImageError, CohortError) as error:

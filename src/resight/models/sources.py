@@ -24,11 +24,13 @@ class Named:
     source: OneImage
 
 
-Source = OneImage | Mapping[str, OneImage | None] | Named
+Unnamed = OneImage | Mapping[str, OneImage | None]
 """One image, or the images of one patient by modality, None (or left away) where one is missing."""
+Source = Unnamed | Named
+"""The same, or under a name of its own."""
 
 
-def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Source]]:
+def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Unnamed]]:
     """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
     for index, source in enumerate(sources):
         if isinstance(source, Named):
@@ -46,7 +48,7 @@ def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tupl
             yield from ((file.relative_to(path).as_posix() if relative else str(file), file) for file in found)
 
 
-def images_by_modality(source: Source, manifest: Manifest, name: str) -> list[Image | None]:
+def images_by_modality(source: Unnamed, manifest: Manifest, name: str) -> list[Image | None]:
     """The images of one patient in the order of the modalities; None where one is missing.
 
     Raises:
