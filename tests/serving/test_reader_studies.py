@@ -190,6 +190,11 @@ def test_pages_for_each_role(tmp_path: Path) -> None:
         assert "number of a study" in wrong.text
         assert root.post("/reader-studies", data=form | tokens["root"]).status_code == 303
         assert ann.get("/studies/1").status_code == 403, "the model's answer is hidden"
+        listed = {row["study_uid"] for row in ann.get("/api/studies").json()}
+        everything = {row["study_uid"] for row in root.get("/api/studies").json()}
+        hidden = everything - listed
+        assert hidden
+        assert all(ann.get(f"/api/studies/{uid}").status_code == 403 for uid in hidden)
         assert ann.get("/reader-studies/1/readings.csv").status_code == 403
         assert ann.post("/reader-studies/1/close", data=tokens["ann"]).status_code == 403
         page = ann.get("/reader-studies/1/read").text

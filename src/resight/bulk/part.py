@@ -21,7 +21,7 @@ from resight.bulk.listing import ImageList
 from resight.bulk.stores import fetch, is_url
 from resight.cohorts import load_clinical
 from resight.errors import ImageError
-from resight.models import Device, Doubt, EngineName, Named, Predictor, Source, WantedPrecision
+from resight.models import Device, Doubt, EngineName, Named, Predictor, Unnamed, WantedPrecision
 from resight.predictions import Predictions
 from resight.tables import write_table
 from resight.types import PreparedImage, Scores
@@ -174,7 +174,7 @@ class StagedPredictor(Predictor):
         """Seconds by stage, over all threads."""
         return Stopwatch()
 
-    def prepare(self, source: Source, name: str = "array") -> PreparedImage:
+    def prepare(self, source: Unnamed, name: str = "array") -> PreparedImage:
         """What the network sees of one image; of a URL, a copy is fetched and removed again.
 
         Raises:

@@ -14,7 +14,7 @@ from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.predictor import Predictor, named_sources
 from resight.models.several import Doubt, several_answers
-from resight.models.sources import Named, Source
+from resight.models.sources import Named, Source, Unnamed
 from resight.models.views import N_VIEWS, AveragedViews, view
 
 load = Predictor.load
@@ -42,6 +42,7 @@ __all__ = [
     "Predictor",
     "Source",
     "TorchEngine",
+    "Unnamed",
     "WantedPrecision",
     "autocast",
     "build_classifier",

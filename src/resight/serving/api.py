@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from resight.errors import ResightError
-from resight.serving.access import Admin, AnyCaller, Reader, Sender, TheParts, TheService
+from resight.serving.access import Admin, AnyCaller, Principal, Reader, Sender, TheParts, TheService
 from resight.serving.audit_trail import append, head
+from resight.serving.reader_studies import hidden_studies, may_see_answer
 from resight.serving.results import ModelResult, StudyResult, StudyRow, study_result, study_row
 from resight.serving.schema import AuditEntry, Model, ResultObject, Study
 from resight.serving.uploads import predict_uploads
@@ -128,7 +129,8 @@ def worklist(
     offset: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
 ) -> list[StudyRow]:
     """Studies by risk, highest first; those without one last."""
-    wanted = select(Study).order_by(Study.risk.is_(None), Study.risk.desc(), Study.id.desc())
+    wanted = select(Study).where(Study.id.not_in(hidden_studies(caller.user_pk)))
+    wanted = wanted.order_by(Study.risk.is_(None), Study.risk.desc(), Study.id.desc())
     if state is not None:
         wanted = wanted.where(Study.state == state)
     with service.store.write() as session:
@@ -141,7 +143,7 @@ def worklist(
 def results(service: TheService, caller: AnyCaller, study_uid: StudyUID) -> StudyResult:
     """State, findings and objects of one study."""
     with service.store.write() as session:
-        study = _study(session, study_uid)
+        study = _readable(session, caller, study_uid)
         append(session, "study viewed", actor=caller.actor, subject=f"study {study.id}")
         return study_result(session, study)
 
@@ -155,7 +157,7 @@ def result_object(
 ) -> FileResponse:
     """One result as a DICOM file."""
     with service.store.write() as session:
-        study = _study(session, study_uid)
+        study = _readable(session, caller, study_uid)
         found = session.scalar(select(ResultObject).where(ResultObject.sop_uid == sop_uid))
         if found is None or found.prediction.study_pk != study.id:
             raise HTTPException(404, "there is no such object")
@@ -242,6 +244,14 @@ def metrics(parts: TheParts, caller: Sender) -> Response:
 def busy(reason: str) -> Response:
     """Told to come back later."""
     return JSONResponse({"detail": reason}, 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _readable(session: Session, caller: Principal, study_uid: str) -> Study:
+    """A study whose answers the caller may see: an unread case of a reader study is read there."""
+    study = _study(session, study_uid)
+    if not may_see_answer(session, caller.user_pk, study.id):
+        raise HTTPException(403, "this case is part of a reader study and is read there")
+    return study
 
 
 def _study(session: Session, study_uid: str) -> Study:
