@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,8 +188,15 @@ def naming_dead_workers(workers: int) -> Iterator[None]:
     except (RuntimeError, OSError, EOFError) as error:
         if not workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
             raise
+        _no_second_telling()
         message = "a worker process that reads images died (often: out of memory, or killed)"
         raise TrainingError(message, fix="Train again with --resume and training.workers=0.") from error
+
+
+def _no_second_telling() -> None:
+    """PyTorch tells of dead workers by a signal too, which would break into what is done about the first telling."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def in_order(data: TrainingData, *, batch_size: int, device: torch.device) -> Iterator[Batch]:
