@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
+from resight.cli.main import main
 from resight.errors import PredictionsError
 from resight.evaluation import EvaluationOptions, compare
 from resight.predictions import Predictions
@@ -132,3 +134,31 @@ def test_scores_alone_are_compared_by_rank_only(rng: np.random.Generator) -> Non
     assert found.labels[0].mcnemar is None
     assert np.isnan(found.labels[0].mcnemar_p_holm)
     assert "brier" not in found.labels[0].differences
+
+
+def test_a_table_recalibrated_by_group_is_another_model_though_its_scores_are_the_same(
+    rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, _ = pair(rng)
+    of_second_half = (np.arange(600) >= 300).astype(float)
+    moved = special.expit(special.logit(a.table["probability"]) - 3 * of_second_half)
+    b = Predictions(a.table.assign(probability=moved), a.labels, a.task)
+    found = compare(a, b, QUICK).labels[0]
+    assert found.auroc_a.value == compare(a, a, QUICK).labels[0].auroc_a.value
+    assert found.difference.high < 0
+    assert found.differences["brier"].low > 0
+    assert found.differences["calibration_intercept"].value > 1
+    for name, table in (("a.csv", a), ("b.csv", b)):
+        table.write(tmp_path / name)
+    assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--bootstrap", "60"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{found.differences['brier'].value:.3f}" in shown
+    assert "Probabilities, b - a" in shown
+
+
+def test_a_row_without_a_probability_counts_in_neither_table(rng: np.random.Generator) -> None:
+    a, b = pair(rng)
+    b.table.loc[0, "probability"] = np.nan
+    found = compare(a, b, QUICK)
+    assert found.labels[0].difference.n == 299
+    assert found.notes == ("1 rows count in one table only and are left out",)

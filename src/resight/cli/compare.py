@@ -9,6 +9,12 @@ from cyclopts import Parameter
 
 from resight.cli.console import result_json, result_table, say
 
+_OF_PROBABILITIES = {
+    "brier": "Brier score",
+    "ece": "ECE",
+    "calibration_intercept": "calibration intercept",
+    "calibration_slope": "calibration slope",
+}
 
 def compare(
     a: Path,
@@ -55,6 +61,13 @@ def compare(
     ]
     title = f"{comparison.images} images, {comparison.patients} patients; mean AUROC b - a: {comparison.macro}"
     result_table(columns, rows, title=title)
+    measured = [
+        (label.label, *(label.differences[name] for name in _OF_PROBABILITIES))
+        for label in comparison.labels
+        if "brier" in label.differences
+    ]
+    if measured:
+        result_table(("label", *_OF_PROBABILITIES.values()), measured, title="Probabilities, b - a")
     for note in comparison.notes:
         say(f"note: {note}")
     return 0

@@ -85,7 +85,8 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
     """Compare two models' predictions.
 
     Rows are matched by image and label; their order does not matter. A row counts where it counts in both tables.
-    Probabilities are compared where both tables hold some, decisions where both hold some.
+    Probabilities are compared, and images ranked by them, where both tables hold some, otherwise scores; decisions
+    where both hold some.
 
     Args:
         a: predictions of the first model.
@@ -105,19 +106,25 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
         b = replace(b, table=b.table.loc[chosen].reset_index(drop=True))
     b = _aligned(a, b)
     patients, n_patients = patient_index(a.groups())
-    mask = hard_mask(a) & hard_mask(b)
+    # a table recalibrated by group ranks anew while its scores are still those of the network
+    ranked_by = "probability" if all(table.has("probability") for table in (a, b)) else "score"
+    counts = [hard_mask(table) & ~np.isnan(table.array(ranked_by)) for table in (a, b)]
+    mask = counts[0] & counts[1]
     if not mask.any():
         raise PredictionsError("no row counts in both tables", where="comparison", expected="targets 0 and 1")
-    left = int((hard_mask(a) ^ hard_mask(b)).sum())
+    left = int((counts[0] ^ counts[1]).sum())
     columns = range(len(a.labels))
     pairs = [
-        tuple(_blocks(table, label, mask[:, label], patients, (a, b), options) for table in (a, b)) for label in columns
+        tuple(_blocks(table, label, mask[:, label], patients, (a, b), ranked_by, options) for table in (a, b))
+        for label in columns
     ]
     resample([block for pair in pairs for blocks in pair for block in blocks], patients, n_patients, options)
     differing = [
         [_difference(*both, options.confidence) for both in zip(of_a, of_b, strict=True)] for of_a, of_b in pairs
     ]
-    found = [_compare_label(a, b, label, mask[:, label], patients, differing[label], options) for label in columns]
+    found = [
+        _compare_label(a, b, label, mask[:, label], patients, differing[label], ranked_by, options) for label in columns
+    ]
     p_holm = holm([result.p for result in found])
     mcnemar_p_holm = holm([math.nan if result.mcnemar is None else result.mcnemar.p for result in found])
     return Comparison(
@@ -139,12 +146,13 @@ def _blocks(
     rows: Bool[np.ndarray, " N"],
     patients: Int[np.ndarray, " N"],
     both: tuple[Predictions, Predictions],
+    ranked_by: str,
     options: EvaluationOptions,
 ) -> list[Block]:
     """The metrics of one model and label; those of decisions on the rows that both models decided."""
     y, owner = table.targets()[rows, label], patients[rows]
-    blocks = [ranking_block(rows, y, table.array("score")[rows, label], owner, options)]
-    if all(each.has("probability") for each in both):
+    blocks = [ranking_block(rows, y, table.array(ranked_by)[rows, label], owner, options)]
+    if ranked_by == "probability":
         blocks.append(probability_block(rows, y, table.array("probability")[rows, label], owner, options))
     if all(each.has("decision") for each in both):
         decided = rows & ~np.any([np.isnan(each.array("decision")[:, label]) for each in both], axis=0)
@@ -176,10 +184,11 @@ def _compare_label(
     rows: Bool[np.ndarray, " N"],
     patients: Int[np.ndarray, " N"],
     differing: list[Block],
+    ranked_by: str,
     options: EvaluationOptions,
 ) -> LabelComparison:
     y, owner = a.targets()[rows, label], patients[rows]
-    scores = np.stack([table.array("score")[rows, label] for table in (a, b)])
+    scores = np.stack([table.array(ranked_by)[rows, label] for table in (a, b)])
     aurocs = [auroc_with_interval(y, s, owner, confidence=options.confidence) for s in scores]
     difference, p = MetricValue.undefined(why_undefined(y), n=len(y)), math.nan
     if not why_undefined(y):
