@@ -16,6 +16,7 @@ _OF_PROBABILITIES = {
     "calibration_slope": "calibration slope",
 }
 
+
 def compare(
     a: Path,
     b: Path,
