@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,11 @@ from resight.cli.main import main
 from resight.errors import CohortError, SettingsError
 from resight.preprocess import Recipe
 from resight.protocols import PROTOCOLS, Surroundings
+from resight.protocols.brain import BrainAugmentation, BrainTraining
 from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
 from resight.protocols.brain_heads import Outcome, methods, reference, searched
 from resight.protocols.brain_measures import Part
+from resight.protocols.brain_networks import Extracted, trained_features
 from resight.protocols.brain_study import write_up
 from resight.types import silent
 
@@ -72,6 +75,16 @@ def test_hold_outs_keep_neighbouring_slices_together_and_differ(images: BrainIma
     assert len({tuple(split.test) for split in splits}) == 3
 
 
+def test_random_hold_outs_part_neighbouring_slices(images: BrainImages) -> None:
+    sizes = {"test": 0.3, "validation": 0.2, "seed": 0}
+    (apart,) = hold_outs(images, times=1, together=False, **sizes)
+    (together,) = hold_outs(images, times=1, **sizes)
+    assert len(_heads(images, apart.learn) & _heads(images, apart.test)) > 10
+    assert apart.name != together.name
+    assert sorted([*apart.learn, *apart.test]) == list(range(2 * _PAIRS))
+    assert images.targets[apart.test].mean() == pytest.approx(0.5, abs=0.1)
+
+
 def test_every_image_is_tested_once_a_round(images: BrainImages) -> None:
     splits = list(cross_validations(images, rounds=2, folds=4, validation=0.2, seed=0))
     for split in splits:
@@ -120,6 +133,60 @@ def test_study_says_no_where_all_are_equal(images: BrainImages, tmp_path: Path) 
     assert len(kept) == sum(len(o.split.test) for o in _part(images, {}).outcomes)
     assert set(methods("trained", _MODES)) < set(kept.columns)
     assert "<svg" in (tmp_path / "bats.svg").read_text(encoding="utf-8")
+
+
+def test_one_table_and_one_picture_hold_all_methods_in_all_designs(images: BrainImages, tmp_path: Path) -> None:
+    part = _part(images, {"elm": 4.0})
+    apart = [replace(outcome, split=replace(outcome.split, design="random hold-out")) for outcome in part.outcomes[:2]]
+    parts = [part, replace(part, outcomes=apart)]
+    study = write_up(images, parts, tmp_path)
+    heading = "All methods, all designs: AUROC, mean over the splits"
+    rows = {(row.what, row.metric): row for row in study.tables[heading]}
+    assert set(rows) == {
+        (m, d) for m in methods("trained", _MODES) for d in ("hold-out, trained", "random hold-out, trained")
+    }
+    assert rows["elm", "hold-out, trained"].ours == part.mean("elm", "AUROC")
+    assert rows["elm", "hold-out, trained"].note == f"sd {part.deviation('elm', 'AUROC'):.3f}"
+    assert heading in study.wide
+    picture = (tmp_path / "methods.svg").read_text(encoding="utf-8")
+    assert picture.count(">elm<") == 2
+    assert "training.svg" not in study.pictures
+    network = reference("trained")
+    (sentence,) = (s for s in study.conclusions if s.startswith("With look-alikes on both sides"))
+    assert f"{parts[1].mean(network, 'AUROC')}" in sentence
+    assert "2 hold-outs" in sentence
+    assert f"{part.mean(network, 'AUROC')}" in sentence
+    assert parts[1].sizes[0] == len(apart[0].split.learn)
+    assert part.sizes[0] < len(part.outcomes[0].split.learn)
+
+
+def test_the_course_of_training_is_drawn_for_every_hold_out(images: BrainImages, tmp_path: Path) -> None:
+    part = _part(images, {})
+    (tmp_path / "networks").mkdir()
+    for number, outcome in enumerate(part.outcomes):
+        history = [{"loss": 0.7 - 0.1 * e, "validation_auroc": 0.8 + 0.01 * number} for e in range(4)]
+        (tmp_path / "networks" / f"{outcome.split.name}.json").write_text(json.dumps({"history": history}))
+    study = write_up(images, [part], tmp_path)
+    assert set(study.pictures) == {"methods.svg", "training.svg", "bats.svg"}
+    assert (tmp_path / "training.svg").read_text(encoding="utf-8").count('class="line model" d="M') >= 2 * len(
+        part.outcomes
+    )
+
+
+def test_heads_learn_from_views_that_the_network_was_not_shown(images: BrainImages, tmp_path: Path) -> None:
+    (split,) = hold_outs(images, times=1, test=0.2, validation=0.2, seed=0)
+    training = BrainTraining(epochs=1, precision="fp32", batch_size=48)
+    found = trained_features(images, split, training, BrainAugmentation(), tmp_path, silent)
+    learning = found.learned_from(split)
+    assert learning.shape == (len(split.learn), found.features.shape[1])
+    assert not np.isclose(learning, found.features[split.learn]).all(axis=1).any()
+    kept = trained_features(images, split, training, BrainAugmentation(), tmp_path, silent)
+    np.testing.assert_array_equal(kept.learned_from(split), learning)
+    plain = replace(found, learning=None)
+    plain.write(tmp_path / "plain.npz")
+    np.testing.assert_array_equal(
+        Extracted.read(tmp_path / "plain.npz").learned_from(split), found.features[split.learn]
+    )
 
 
 def test_means_and_intervals_are_those_of_the_splits(images: BrainImages) -> None:

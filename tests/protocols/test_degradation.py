@@ -7,15 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from resight.backbones import build_backbone
 from resight.errors import OutputError, SettingsError
-from resight.evidence.figures import Axis, Chart, Line
 from resight.protocols import PROTOCOLS, Surroundings, write_study
-from resight.protocols.degradation_charts import standalone
 from resight.protocols.degradation_memory import MemoryCase, measure_memory
 from resight.protocols.degradation_runs import GradientLog, Network, gradient_steps, without_block
 from resight.protocols.degradation_words import Found, conclude, tables
@@ -103,17 +100,6 @@ def test_published_figures_of_other_images_stand_apart() -> None:
 def test_depths_without_three_stages_are_refused() -> None:
     with pytest.raises(SettingsError, match="none of the networks of three stages"):
         PROTOCOLS.options("degradation", {"depths": [20, 50]})
-
-
-def test_charts_are_documents_of_their_own() -> None:
-    lines = (Line("plain & simple", np.arange(3.0), np.arange(3.0), "second"),)
-    chart = Chart("20 layers", Axis("Epoch", 0, 2), Axis("Loss", 0, 2), lines)
-    root = ET.fromstring(standalone("Losses < 1", [("20", chart), ("32", chart)]))
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert "prefers-color-scheme: dark" in "".join(root.itertext())
-    names = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert names.count("plain & simple") == 1
-    assert {"20", "32"} <= set(names)
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from sklearn.metrics import roc_auc_score
 from resight.cohorts import ISIC_LABELS
 from resight.errors import SettingsError
 from resight.protocols import PROTOCOLS, Surroundings
-from resight.protocols.isic2017 import ISIC2017Options, write_test_predictions
+from resight.protocols.isic2017 import ISIC2017Options
 from resight.protocols.isic2017_networks import Answers, build_network, ensemble, freeze_first_blocks
+from resight.protocols.isic2017_output import draw, write_all_predictions, write_test_predictions
 from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
 from resight.protocols.isic2017_words import MEAN, OFFICIAL, Found, conclude, official_metric, tables
 from resight.types import Cohort
@@ -142,6 +143,46 @@ def test_the_page_puts_baselines_beside_accuracies(cohort: Cohort, rng: np.rando
     by_folds = next(rows for heading, rows in page.items() if "five folds" in heading)
     assert {row.what for row in by_folds} == {"probe"}
     assert any("no melanoma" in sentence for sentence in conclude(found))
+
+
+def test_test_figures_of_others_say_that_labels_are_withheld(cohort: Cohort, rng: np.random.Generator) -> None:
+    short = Answers("ResNet-18 with augmentation", noisy(cohort, rng), details={"epochs": 3})
+    found = Found(
+        cohort, [Answers("ResNet", noisy(cohort, rng))], "ResNet", "ResNet", [], {"ResNet-18": short}, "short"
+    )
+    page = tables(found)
+    published = next(rows for heading, rows in page.items() if "withheld" in heading)
+    assert {(row.ours, row.absent) for row in published} == {(None, "labels withheld")}
+    assert all(row.published for row in published)
+    others = next(rows for heading, rows in page.items() if heading.startswith("Architectures"))
+    assert [row.what for row in others] == ["ResNet-18", "AlexNet", "VGG-16", "DenseNet-121", "Inception-v3"]
+    assert [row.ours is None for row in others] == [False, True, True, True, True]
+    assert others[0].note == "epochs 3"
+
+
+def test_every_model_s_predictions_and_pictures_are_kept(
+    cohort: Cohort, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    history = [{"epoch": e, "validation_auroc": 0.5 + 0.1 * e} for e in range(3)]
+    trained = Answers("trained & tested", noisy(cohort, rng), history=history)
+    found = Found(cohort, [trained, Answers("probe", noisy(cohort, rng), out_of_fold=True)], "probe", "probe", [])
+    write_all_predictions(tmp_path / "all.csv.gz", found)
+    table = pd.read_csv(tmp_path / "all.csv.gz")
+    assert table.groupby(["model", "split"]).size().to_dict() == {
+        (model, split): count
+        for model in ("trained & tested", "probe")
+        for split, count in (("test", 40), ("validation", 60))
+    }
+    mine = table[(table["model"] == "trained & tested") & (table["split"] == "validation")]
+    melanoma = cohort.part("validation").targets()[:, 0]
+    value = official_metric(trained, cohort, "validation")[OFFICIAL[1]].value
+    assert roc_auc_score(melanoma, mine["melanoma"]) == pytest.approx(value)
+    assert set(draw(found, tmp_path)) == {"models.svg", "training.svg"}
+    models, training = ((tmp_path / name).read_text(encoding="utf-8") for name in ("models.svg", "training.svg"))
+    assert models.count("trained &amp; tested") == 1  # it has no answers out of fold
+    assert models.count(">probe<") == 2
+    assert training.count("<circle") == 3
+    assert set(draw(Found(cohort, found.answers[1:], "probe", "probe", []), tmp_path)) == {"models.svg"}
 
 
 def test_unknown_architectures_are_refused() -> None:

@@ -16,6 +16,7 @@ def _study() -> Study:
     rows = [
         Row("ResNet-50", "AUROC", MetricValue(0.75, 0.73, 0.77), published, note="a|b"),
         Row("ResNet-101", "AUROC", published=published),
+        Row("ResNet-152", "AUROC", published=published, absent="labels withheld"),
     ]
     wide = [
         Row("elm", "accuracy", MetricValue(0.9, 0.8, 0.95), note="sd 0.010"),
@@ -41,6 +42,7 @@ def test_page_shows_ours_beside_the_published_and_no_empty_column(tmp_path: Path
     assert "| method | metric | ours | published | note |" in page
     assert r"| ResNet-50 | AUROC | 0.750 (0.730-0.770) | 0.745 (Wang et al. 2017; read) | a\|b |" in page
     assert "| ResNet-101 | AUROC | not run | 0.745 (Wang et al. 2017; read) |  |" in page
+    assert "| ResNet-152 | AUROC | labels withheld | 0.745 (Wang et al. 2017; read) |  |" in page
     assert "![The course.](course.svg)" in page
     assert "- It does not." in page
     assert "resight reproduce some" in page

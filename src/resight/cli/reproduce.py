@@ -42,7 +42,7 @@ def reproduce(
     write_study(out, found)
     for heading, rows in found.tables.items():
         cells = [
-            (row.what, row.metric, row.ours or "not run", "; ".join(f.text for f in row.published)) for row in rows
+            (row.what, row.metric, row.ours or row.absent, "; ".join(f.text for f in row.published)) for row in rows
         ]
         result_table(("method", "metric", "ours", "published"), cells, title=heading)
     for sentence in found.conclusions:

@@ -137,7 +137,9 @@ def legend(lines: Sequence[Line]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(v for k, v in items.items() if k))
 
 
-def interval_plot(title: str, rows: Sequence[Interval], axis: Axis, *, width: int = 760) -> Markup:
+def interval_plot(
+    title: str, rows: Sequence[Interval], axis: Axis, *, width: int = 760, label_px: float = 190.0
+) -> Markup:
     """Estimates with their intervals below each other, each beside what it is compared with.
 
     Args:
@@ -145,8 +147,9 @@ def interval_plot(title: str, rows: Sequence[Interval], axis: Axis, *, width: in
         rows: top to bottom; an estimate that is NaN shows its reason instead.
         axis: the values.
         width: in CSS pixels at full size.
+        label_px: room for labels at most; longer ones are cut.
     """
-    step, top, left, right = 24.0, 6.0, min(190.0, 12 + 6.6 * max(len(r.label) for r in rows)), 118.0
+    step, top, left, right = 24.0, 6.0, min(label_px, 12 + 6.6 * max(len(r.label) for r in rows)), 118.0
     height = top + step * len(rows) + 38
     plot = _Plot(left, top, width - left - right, step * len(rows), axis, Axis("", 0, len(rows)))
     parts = [plot.horizontal_frame(5)]

@@ -24,6 +24,7 @@ from resight.protocols.brain_measures import Part
 from resight.protocols.brain_networks import (
     CT_DEPTH,
     Extracted,
+    HeadViews,
     Source,
     ct_features,
     frozen_features,
@@ -73,6 +74,12 @@ class BrainOptions(Options):
     intensity: Standardisation | None = Field(default="z-score", description="how grey levels are standardised")
     seed: int = Field(default=0, ge=0, description="of splits, networks, heads and searches")
     hold_outs: int = Field(default=5, ge=0, description="hold-outs; a network is trained in each")
+    random_hold_outs: int = Field(
+        default=0, ge=0, description="hold-outs that draw every image for itself, look-alikes or not, to compare with"
+    )
+    head_views: HeadViews = Field(
+        default="changed", description="heads learn from a randomly changed view of each learning image, or from it"
+    )
     test_share: float = Field(default=0.2, gt=0, lt=1, description="share of images a hold-out tests on")
     validation_share: float = Field(
         default=0.15, gt=0, lt=1, description="share of learning images that choose a network's epoch"
@@ -121,22 +128,16 @@ def reproduce_brain(options: BrainOptions, *, surroundings: Surroundings) -> Stu
         why = "the extra `ct152` is not installed" if options.ct else "it was switched off"
         remarks = (f"No network began with CT weights ({why}).",)
     parts = [part for part in _parts(options, images, start, out, surroundings.progress) if part.outcomes]
-    return write_up(images, parts, out, remarks)
+    return write_up(images, parts, out, remarks, options.head_views)
 
 
 def _parts(
     options: BrainOptions, images: BrainImages, start: Path | None, out: Path, progress: Progress
 ) -> Iterable[Part]:
     shared = {"folds": options.folds, "validation": options.validation_share, "seed": options.seed}
-    held = list(
-        hold_outs(
-            images,
-            times=options.hold_outs,
-            test=options.test_share,
-            validation=options.validation_share,
-            seed=options.seed,
-        )
-    )
+    sizes = {"test": options.test_share, "validation": options.validation_share, "seed": options.seed}
+    held = list(hold_outs(images, times=options.hold_outs, **sizes))
+    drawn = list(hold_outs(images, times=options.random_hold_outs, together=False, **sizes))
     crossed = list(cross_validations(images, rounds=options.rounds, **shared))
     small = list(cross_validations(images, rounds=options.draws, per_class=options.per_class, **shared))
     tuning = options.training.model_copy(
@@ -151,15 +152,20 @@ def _parts(
         "ct": f"frozen ResNet-{CT_DEPTH} with CT weights",
     }
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
+    unsearched = _fitting(options, ())
 
     def train(split: Split) -> Extracted:
+        told = _of(split, progress)
         return trained_features(
-            images, split, options.training, options.augmentation, out / "networks", _of(split, progress)
+            images, split, options.training, options.augmentation, out / "networks", told, views=options.head_views
         )
 
     def tune(split: Split) -> Extracted:
         folder = out / "networks" / "tuned"
-        return trained_features(images, split, tuning, options.augmentation, folder, _of(split, progress), start)
+        told = _of(split, progress)
+        return trained_features(
+            images, split, tuning, options.augmentation, folder, told, start, views=options.head_views
+        )
 
     def judged(source: Source, splits: list[Split], features: Callable[[Split], Extracted], how: Fitting) -> Part:
         done: list[Outcome] = []
@@ -170,6 +176,7 @@ def _parts(
 
     frozen = frozen_features(images, options.weights, out / "networks", options.seed)
     yield judged("trained", held, train, heads)
+    yield judged("trained", drawn, train, unsearched)
     if start is not None:
         yield judged("tuned", held[: options.tuned_hold_outs], tune, heads)
         ct = ct_features(images, start, out / "networks", options.seed)
@@ -204,6 +211,7 @@ def _smoke(options: BrainOptions) -> BrainOptions:
         update={
             "size_px": 32,
             "hold_outs": 2,
+            "random_hold_outs": min(options.random_hold_outs, 1),
             "tuned_hold_outs": 1,
             "tuning_epochs": 1,
             "folds": 2,

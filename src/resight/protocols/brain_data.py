@@ -16,7 +16,8 @@ from resight.preprocess import Recipe, Store
 from resight.training.data import TrainingData
 from resight.types import Cohort, MetricValue, Progress
 
-Design = Literal["hold-out", "cross-validation", "small"]
+Design = Literal["hold-out", "random hold-out", "cross-validation", "small"]
+"""`random hold-out` lets look-alikes lie on both sides, as plain scripts do; everything else keeps them together."""
 LABEL = "abnormal"
 _FREE = ("none",)  # no patient is known: the clusters of look-alikes are all that keeps slices together
 _LOOK_ALIKE = LeakOptions(near_bits=20, near_residual=0.7, workers=1)
@@ -60,7 +61,7 @@ class BrainImages:
 
 @dataclass(frozen=True)
 class Split:
-    """One division of the images; whole clusters lie in one part.
+    """One division of the images; whole clusters lie in one part, except in a random hold-out.
 
     Attributes:
         design: which way of dividing it belongs to.
@@ -81,7 +82,7 @@ class Split:
     @property
     def name(self) -> str:
         """For file names."""
-        return f"{self.design}-{self.round}-{self.fold}"
+        return f"{self.design.replace(' ', '-')}-{self.round}-{self.fold}"
 
     @property
     def learn(self) -> Rows:
@@ -125,7 +126,9 @@ def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress) -> Br
     )
 
 
-def hold_outs(images: BrainImages, *, times: int, test: float, validation: float, seed: int) -> Iterator[Split]:
+def hold_outs(
+    images: BrainImages, *, times: int, test: float, validation: float, seed: int, together: bool = True
+) -> Iterator[Split]:
     """Repeated stratified hold-outs.
 
     Args:
@@ -134,13 +137,16 @@ def hold_outs(images: BrainImages, *, times: int, test: float, validation: float
         test: share of images that judge.
         validation: share of the others that choose the epoch.
         seed: of the first; each repetition has the next.
+        together: keep look-alikes in one part. Without, every image is drawn for itself.
     """
+    design: Design = "hold-out" if together else "random hold-out"
+    clusters = images.clusters if together else None
     fractions = ((1 - test) * (1 - validation), (1 - test) * validation, test)
     for number in range(times):
-        options = SplitOptions(fractions=fractions, group=_FREE, clusters=images.clusters, seed=seed + number)
+        options = SplitOptions(fractions=fractions, group=_FREE, clusters=clusters, seed=seed + number)
         part = split_cohort(images.cohort, options).table["split"].to_numpy()
         train, validate, judge = (np.flatnonzero(part == name) for name in ("train", "validation", "test"))
-        yield Split("hold-out", number, 0, train, validate, judge)
+        yield Split(design, number, 0, train, validate, judge)
 
 
 def cross_validations(

@@ -102,7 +102,7 @@ def judge_split(
     if source in TRAINED:
         columns[NETWORK], seconds[NETWORK] = expit(found.logits[split.test]), found.seconds
     began = time.perf_counter()
-    for name, model, course in _fitted(images, split, found.features[split.learn], fitting):
+    for name, model, course in _fitted(images, split, found.learned_from(split), fitting):
         seconds[name] = time.perf_counter() - began
         columns[name] = model.predict_proba(found.features[split.test].astype(np.float64))[:, 1]
         if course:

@@ -49,13 +49,26 @@ class Part:
         return self.outcomes[0].split.design
 
     @property
+    def held_out(self) -> bool:
+        """Whether a part of the images was held out, rather than all tested in turn."""
+        return self.design in ("hold-out", "random hold-out")
+
+    @property
+    def short(self) -> str:
+        """Heading of a column or panel."""
+        images = len(self.outcomes[0].split.learn) + len(self.outcomes[0].split.test)
+        divided = self.design if self.held_out else f"cross-validation of {images}"
+        return f"{divided}, {self.source}"
+
+    @property
     def title(self) -> str:
         """Heading in the study page."""
         first = self.outcomes[0].split
         rounds = len({o.split.round for o in self.outcomes})
         images = len(first.learn) + len(first.test)
-        if self.design == "hold-out":
-            divided = f"{rounds} hold-outs of {images} images"
+        if self.held_out:
+            parted = "" if self.design == "hold-out" else ", look-alikes on both sides"
+            divided = f"{rounds} hold-out{'s' if rounds > 1 else ''} of {images} images{parted}"
         else:
             folds = len(self.outcomes) // rounds
             drawn = "" if self.design == "cross-validation" else ", drawn anew each time"
@@ -69,8 +82,8 @@ class Part:
 
     @cached_property
     def sizes(self) -> tuple[int, int]:
-        """Mean number of independent groups that learn, and that judge."""
-        groups = self.images.groups
+        """Mean number of independent groups that learn, and that judge; single images where look-alikes are parted."""
+        groups = self.images.groups if self.design != "random hold-out" else np.arange(len(self.images.groups))
         counts = [(len(np.unique(groups[o.split.learn])), len(np.unique(groups[o.split.test]))) for o in self.outcomes]
         learn, judge = np.mean(counts, axis=0)
         return round(float(learn)), round(float(judge))

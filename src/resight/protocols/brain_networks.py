@@ -16,8 +16,9 @@ from resight.models import Classifier, ModelOptions, autocast, build_classifier,
 from resight.models.device import Precision
 from resight.preprocess import Augmentation
 from resight.protocols.brain_data import LABEL, BrainImages, Split
+from resight.settings import write_json
 from resight.training import TrainingOptions, fit
-from resight.training.data import TrainingData, in_order
+from resight.training.data import Reader, TrainingData
 from resight.training.norms import adapt_norms
 from resight.training.validate import view_features
 from resight.types import Progress
@@ -25,6 +26,9 @@ from resight.types import Progress
 Source = Literal["trained", "tuned", "frozen", "ct"]
 """A ResNet-18 trained from scratch in every split; a ResNet-50 that begins there with CT weights; a ResNet-18 and the
 ResNet-50 with CT weights that are never trained on these images."""
+HeadViews = Literal["changed", "plain"]
+"""Heads learn from features of one randomly changed view of each learning image, or of the image as it is. The network
+was trained on these images: it tells them apart better, as they are, than any it has not seen."""
 TRAINED: Final[frozenset[Source]] = frozenset({"trained", "tuned"})
 CT_DEPTH: Final = 50
 _CT_STAGE: Final = 2
@@ -32,6 +36,8 @@ _CT_STAGE: Final = 2
 _FROZEN_STAGES = 2
 """Of the network that begins with CT weights: few images teach the first stages nothing new."""
 _FROZEN_BATCH = 64
+_UNSEEN_EPOCH: Final = 1_000_000
+"""So that the random views heads learn from are none of those the network was trained on."""
 _VIEWS = (0, 1)
 """As it is, and left and right swapped: a network's answers are means over both."""
 
@@ -46,6 +52,8 @@ class Extracted:
         seconds: training time; 0 where it was never trained.
         best_epoch: epoch chosen by the validation images; -1 where it was never trained.
         validation_auroc: AUROC there; NaN where it was never trained.
+        learning: features that heads learn from, of the learning rows in order, where these were trained on: of one
+            random view of each, as the network was shown them. None: heads learn from `features`.
     """
 
     features: Float[np.ndarray, "N F"]
@@ -53,11 +61,12 @@ class Extracted:
     seconds: float
     best_epoch: int = -1
     validation_auroc: float = float("nan")
+    learning: Float[np.ndarray, "n F"] | None = None
 
     def write(self, path: Path) -> None:
         """Keep it, whole or not at all."""
         part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, **vars(self))
+        np.savez_compressed(part, **{name: value for name, value in vars(self).items() if value is not None})
         part.replace(path)
 
     @classmethod
@@ -70,7 +79,12 @@ class Extracted:
                 float(kept["seconds"]),
                 int(kept["best_epoch"]),
                 float(kept["validation_auroc"]),
+                kept.get("learning"),
             )
+
+    def learned_from(self, split: Split) -> Float[np.ndarray, "n F"]:
+        """Features of the split's learning rows that heads are fitted on."""
+        return self.features[split.learn] if self.learning is None else self.learning
 
 
 def trained_features(
@@ -81,6 +95,7 @@ def trained_features(
     folder: Path,
     progress: Progress,
     start: Path | None = None,
+    views: HeadViews = "changed",
 ) -> Extracted:
     """Train a ResNet on the split's training rows, or read what is left of that.
 
@@ -92,6 +107,7 @@ def trained_features(
         folder: the result is kept there, and checkpoints while training lasts.
         progress: told after every step.
         start: file of the extra `ct152`, whose first units a ResNet-50 begins with; a ResNet-18 from scratch without.
+        views: what heads learn from.
     """
     kept = folder / f"{split.name}.npz"
     if kept.exists():
@@ -111,8 +127,12 @@ def trained_features(
         progress=progress,
     )
     device = choose_device(options.device)
-    features, logits = _extract(model, _all(images), options.batch_size, device, result.precision)
-    found = Extracted(features, logits, result.seconds, result.best_epoch, result.best_value)
+    read = _Reading(model, options.batch_size, device, result.precision)
+    features, logits = read(_all(images))
+    changed = views == "changed"
+    learning = read(images.samples(split.learn), augmentation, options.seed)[0] if changed else None
+    found = Extracted(features, logits, result.seconds, result.best_epoch, result.best_value, learning)
+    write_json(folder / f"{split.name}.json", {"history": result.history})
     found.write(kept)
     shutil.rmtree(checkpoints)
     return found
@@ -133,7 +153,7 @@ def frozen_features(images: BrainImages, weights: Path | None, folder: Path, see
     # with zero_init the units of a fresh network would all be the identity
     backbone = {"name": "resnet", "zero_init": False}
     model = _resnet(ModelOptions(backbone=backbone, weights=weights), seed)
-    features, _ = _extract(model, _all(images), _FROZEN_BATCH, choose_device("auto"), "fp32")
+    features, _ = _Reading(model, _FROZEN_BATCH, choose_device("auto"), "fp32")(_all(images))
     found = Extracted(features, np.full(len(features), np.nan), 0.0)
     folder.mkdir(parents=True, exist_ok=True)
     found.write(kept)
@@ -181,17 +201,26 @@ def _all(images: BrainImages) -> TrainingData:
     return images.samples(np.arange(len(images.cohort)))
 
 
-def _extract(
-    model: Classifier, data: TrainingData, batch_size: int, device: torch.device, precision: Precision
-) -> tuple[Float[np.ndarray, "N F"], Float[np.ndarray, " N"]]:
-    model = model.to(device).eval()
-    features = np.zeros((len(data), model.backbone.feature_dim), np.float32)
-    logits = np.zeros(len(data), np.float32)
-    with torch.inference_mode(), autocast(precision, device):
-        for batch in in_order(data, batch_size=batch_size, device=device):
-            rows = batch.samples.numpy()
-            for number in _VIEWS:
-                found = model.features(channels_last(view(batch.images, number)))
-                features[rows] += found.float().cpu().numpy() / len(_VIEWS)
-                logits[rows] += model.head(found).float().cpu().numpy()[:, 0] / len(_VIEWS)
-    return features, logits
+class _Reading:
+    """Features and logits of a network, each the mean over the image and its mirror image."""
+
+    def __init__(self, model: Classifier, batch_size: int, device: torch.device, precision: Precision) -> None:
+        self._model, self._device = model.to(device).eval(), device
+        self._batch_size = batch_size
+        self._precision: Precision = precision
+
+    def __call__(
+        self, data: TrainingData, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> tuple[Float[np.ndarray, "N F"], Float[np.ndarray, " N"]]:
+        model = self._model
+        features = np.zeros((len(data), model.backbone.feature_dim), np.float32)
+        logits = np.zeros(len(data), np.float32)
+        reader = Reader(data, batch_size=self._batch_size, device=self._device, augmentation=augmentation, seed=seed)
+        with torch.inference_mode(), autocast(self._precision, self._device):
+            for batch in reader.batches(np.arange(len(data)), epoch=_UNSEEN_EPOCH):
+                rows = batch.samples.numpy()
+                for number in _VIEWS:
+                    found = model.features(channels_last(view(batch.images, number)))
+                    features[rows] += found.float().cpu().numpy() / len(_VIEWS)
+                    logits[rows] += model.head(found).float().cpu().numpy()[:, 0] / len(_VIEWS)
+        return features, logits

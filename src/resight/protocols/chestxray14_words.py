@@ -23,7 +23,7 @@ from resight.protocols.chestxray14_published import (
     REVIEW_NOTE,
     Published,
 )
-from resight.protocols.study import Figure, Row
+from resight.protocols.study import NOT_OURS, Figure, Row
 from resight.types import Cohort, MetricValue
 
 QUESTION = (
@@ -66,7 +66,7 @@ def tables(found: Found) -> dict[str, list[Row]]:
         "Official split: mean AUROC over the labels": _official_means(found),
         "Random splits by patient: mean AUROC over the labels": _resampled_means(found),
         "The review's figures (split not stated)": [
-            Row(what, "AUROC", review=figure, note="" if number else REVIEW_NOTE)
+            Row(what, "AUROC", review=figure, note="" if number else REVIEW_NOTE, absent=NOT_OURS)
             for number, (what, figure) in enumerate(REVIEW)
         ],
         "Official test list, all 25,596 images: the label table alone": _label_table(found),
@@ -132,7 +132,7 @@ def _resampled_means(found: Found) -> list[Row]:
 
 
 def _published_rows(figures: Iterable[Published]) -> list[Row]:
-    return [Row(network, "mean AUROC", published=(figure,)) for network, figure in figures]
+    return [Row(network, "mean AUROC", published=(figure,), absent=NOT_OURS) for network, figure in figures]
 
 
 def _label_table(found: Found) -> list[Row]:

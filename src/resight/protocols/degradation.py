@@ -22,7 +22,7 @@ from resight.experiments.prepare import Prepared, prepare
 from resight.experiments.record import environment
 from resight.preprocess import Recipe
 from resight.protocols.base import PROTOCOLS, Surroundings
-from resight.protocols.degradation_charts import standalone
+from resight.protocols.charts import standalone
 from resight.protocols.degradation_memory import MemoryCase, measure_memory
 from resight.protocols.degradation_runs import Network, run_network
 from resight.protocols.degradation_words import KINDS, QUESTION, Found, conclude, tables

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resight.protocols.study import Figure, Row
+from resight.protocols.study import NOT_OURS, Figure, Row
 from resight.types import MetricValue
 
 KINDS = ("plain", "residual")
@@ -94,7 +94,7 @@ def tables(found: Found) -> dict[str, list[Row]]:
     if found.deepest:
         made["The deepest network"] = _deepest_rows(found.deepest)
     made["Published: test error on CIFAR-10 (other images, other metric; not comparable)"] = [
-        Row(what, "error, CIFAR-10", published=(figure,)) for what, figure in _PUBLISHED
+        Row(what, "error, CIFAR-10", published=(figure,), absent=NOT_OURS) for what, figure in _PUBLISHED
     ]
     return {heading: rows for heading, rows in made.items() if rows}
 

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field, field_validator
-from scipy.special import softmax
 
 from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights, has_ct_resnet152
 from resight.backbones.efficientnet_lite import has_lite0
@@ -35,6 +33,7 @@ from resight.protocols.isic2017_networks import (
     fine_tuned,
     freeze_first_blocks,
 )
+from resight.protocols.isic2017_output import ALL_PREDICTIONS, draw, write_all_predictions, write_test_predictions
 from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
 from resight.protocols.isic2017_words import (
     COMPARATORS,
@@ -59,6 +58,7 @@ _CT_DEPTHS = (50, 101, 152)
 _CT_STAGE = 2
 """The last stage of the CT network knows organs, the third still sees textures: chosen out of fold on training images.
 """
+_AUGMENTED = " with augmentation"
 _SMOKE_IMAGES = {"train": 90, "validation": 45, "test": 15}
 
 
@@ -108,8 +108,8 @@ class ISIC2017Options(Options):
 def isic2017(options: ISIC2017Options, *, surroundings: Surroundings) -> Study:
     """Train, measure on the validation images, and answer for the test images.
 
-    Writes `test_predictions.csv` (`image_id, melanoma, seborrheic_keratosis`) of the ensemble with age and sex, and
-    `test_predictions_resnet.csv` of the ResNets alone.
+    Writes `test_predictions.csv` (`image_id, melanoma, seborrheic_keratosis`) of the ensemble with age and sex,
+    `test_predictions_resnet.csv` of the ResNets alone, and `predictions.csv.gz` of every model.
 
     Args:
         options: which networks, how long.
@@ -126,6 +126,7 @@ def isic2017(options: ISIC2017Options, *, surroundings: Surroundings) -> Study:
     found = run.everything()
     for name, answers in (("test_predictions", found.final), ("test_predictions_resnet", found.resnet)):
         write_test_predictions(surroundings.out / f"{name}.csv", found.named(answers), cohort)
+    write_all_predictions(surroundings.out / ALL_PREDICTIONS, found)
     return Study(
         name="isic2017",
         title="Skin lesions: melanoma, seborrheic keratosis and nevus on ISIC-2017",
@@ -133,28 +134,16 @@ def isic2017(options: ISIC2017Options, *, surroundings: Surroundings) -> Study:
         tables=tables(found),
         conclusions=(*conclude(found), *run.remarks),
         command=environment()["command"],
+        pictures=draw(found, surroundings.out),
         record={
             "images": "; ".join(cohort.notes),
             "options": options.model_dump(mode="json"),
             "training seconds by model": {a.name: round(a.seconds) for a in found.answers if a.seconds},
+            "predictions": f"`{ALL_PREDICTIONS}`: every model's probabilities for validation and test images",
             "seconds of this command": round(time.monotonic() - begin),
             **environment(),
         },
     )
-
-
-def write_test_predictions(path: Path, answers: Answers, cohort: Cohort) -> None:
-    """Probabilities of the challenge's two classes for the test images, with the names of the challenge."""
-    rows = (cohort.table["split"] == "test").to_numpy()
-    probability = softmax(answers.logits[rows], axis=1)
-    table = pd.DataFrame(
-        {
-            "image_id": [Path(name).stem for name in cohort.table["image"][rows]],
-            "melanoma": probability[:, 0].round(6),
-            "seborrheic_keratosis": probability[:, 1].round(6),
-        }
-    )
-    table.to_csv(path, index=False, lineterminator="\n")
 
 
 class _Run:
@@ -190,11 +179,12 @@ class _Run:
         probes += [fused(f"{p.name}, age and sex", p, evidence, weight) for p in probes]
         age_sex = Answers("age and sex alone", evidence, out_of_fold=True)
         answers = [age_sex, *probes, *begun, *fresh, *others, *combined]
-        comparators = {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
-        short = f"short runs: {o.ablation_px} pixels, {o.ablation_epochs} epochs"
-        return Found(
-            self.cohort, answers, combined[1].name, combined[-1].name, self._ablations(answers), comparators, short
-        )
+        short_runs = list(self._short_runs())
+        comparators = {a.name.removesuffix(_AUGMENTED): a for a in short_runs if a.name.endswith(_AUGMENTED)}
+        comparators |= {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
+        ablations = self._ablations(short_runs, answers)
+        short = f"short runs: {o.ablation_px} pixels, {o.ablation_epochs} epochs" if o.ablation_epochs else ""
+        return Found(self.cohort, answers, combined[1].name, combined[-1].name, ablations, comparators, short)
 
     def _on_classes(self, epochs: int, rate: float, seed: int, *, hints: bool = False) -> TrainingOptions:
         o = self.options
@@ -313,8 +303,8 @@ class _Run:
         folds = [model for model in models if model.out_of_fold]
         return fusion_weight(ensemble("out of fold", folds), evidence, self.cohort) if folds else 1.0
 
-    def _ablations(self, answers: list[Answers]) -> list[Row]:
-        rows = [self._row(f"short run of {short.name}", short, "validation") for short in self._short_runs()]
+    def _ablations(self, short_runs: list[Answers], answers: list[Answers]) -> list[Row]:
+        rows = [self._row(f"short run of {short.name}", short, "validation") for short in short_runs]
         for trained in answers:
             if trained.one_view is not None:
                 upright = Answers(trained.name, trained.one_view)
@@ -331,11 +321,11 @@ class _Run:
             return
         small, large = ({"name": "resnet", "depth": depth} for depth in (18, 50))
         yield self._short("ResNet-18 without augmentation", small, None)
-        yield self._short("ResNet-18 with augmentation", small)
+        yield self._short("ResNet-18" + _AUGMENTED, small)
         if self.taught and self.options.hints:
             yield self._short("ResNet-18 with augmentation and hints", small, hints=True)
         if self.ct:
-            yield self._short("ResNet-50 with augmentation", large)
+            yield self._short("ResNet-50" + _AUGMENTED, large)
             yield self._short("ResNet-50 with augmentation, from CT weights", large, begun=True)
 
     def _coloured_probe(self, name: str, colour: str) -> Answers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class Answers:
         seconds: time of training.
         details: what the page should say of the training.
         one_view: logits of the upright view alone, where the others are means over views.
+        history: figures of each epoch of its training.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Answers:
     seconds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict[str, Any])
     one_view: Scores | None = None
+    history: Sequence[Mapping[str, float]] = ()
 
 
 def build_network(backbone: dict[str, Any], seed: int) -> Classifier:
@@ -233,10 +235,17 @@ def _unseen_logits(
 
 def read_answers(name: str, folder: Path) -> Answers:
     """What `fine_tuned` kept."""
-    details = json.loads((folder / "details.json").read_text(encoding="utf-8"))
+    details, history = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("details.json", "history.json")
+    )
     with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
         return Answers(
-            name, arrays["averaged"], seconds=details["training_seconds"], details=details, one_view=arrays["one_view"]
+            name,
+            arrays["averaged"],
+            seconds=details["training_seconds"],
+            details=details,
+            one_view=arrays["one_view"],
+            history=history["history"],
         )
 
 

@@ -32,6 +32,8 @@ COMPARATORS: Final = {
 """Architectures that the review compares a ResNet with."""
 _REPLICATES: Final = 2000
 _CHALLENGE: Final = "Codella et al. 2018, challenge results"
+_WITHHELD: Final = "labels withheld"
+"""Of the test images: predictions are handed in, and whoever has the labels judges them."""
 _PUBLISHED: Final[tuple[tuple[str, tuple[str, str, str], Certainty], ...]] = (
     ("Matsunaga: four ResNet-50, age and sex, external images", (".868", ".953", ".911"), "remembered"),
     ("Gonzalez-Diaz: ResNet-50 with lesion structure", (".856", ".965", ".910"), "remembered"),
@@ -53,7 +55,7 @@ class Found:
         resnet: name of the answers that only ResNets gave, with age and sex.
         final: name of the answers that are handed in.
         ablations: heading -> what -> mean AUROC with and without.
-        comparators: name -> answers, for those that were run.
+        comparators: name -> answers, for architectures with short runs, ResNets among them.
         short_runs: how the short runs were made, in words.
     """
 
@@ -105,23 +107,23 @@ def tables(found: Found) -> dict[str, list[Row]]:
         ),
         f"Two classes instead of three, as in the review: {validation}": _grouping_rows(found),
         "One thing changed at a time" + (f" ({found.short_runs})" if found.short_runs else ""): [*found.ablations],
-        f"Other architectures: {validation}": [
-            Row(
-                name,
-                MEAN,
-                official_metric(found.comparators[name], found.cohort, "validation")[MEAN]
-                if name in found.comparators
-                else None,
-                note="from scratch, short run" if name in found.comparators else "--option comparators",
-            )
-            for name in COMPARATORS
+        f"Architectures with equal short runs from scratch: {validation}": [
+            _comparator(found, name) for name in dict.fromkeys((*found.comparators, *COMPARATORS))
         ],
         "The test images, whose labels are withheld here: published figures": [
-            Row(name, metric, None, (Figure(figure, _CHALLENGE if "Zhang" not in name else "TMI 2019", certainty),))
+            Row(name, metric, None, (Figure(figure, _source(name), certainty),), absent=_WITHHELD)
             for name, figures, certainty in _PUBLISHED
             for metric, figure in zip((*OFFICIAL[1:], MEAN), figures, strict=True)
         ],
     }
+
+
+def _comparator(found: Found, name: str) -> Row:
+    if name not in found.comparators:
+        return Row(name, MEAN, note="--option comparators")
+    answers = found.comparators[name]
+    value = official_metric(answers, found.cohort, "validation")[MEAN]
+    return Row(name, MEAN, value, note=_note(answers))
 
 
 def conclude(found: Found) -> tuple[str, ...]:
@@ -158,6 +160,10 @@ def _metric_rows(found: Found, answers: Sequence[Answers], split: str) -> list[R
         for a in answers
         for metric, value in official_metric(a, found.cohort, split).items()
     ]
+
+
+def _source(name: str) -> str:
+    return "TMI 2019" if name.startswith("Zhang") else _CHALLENGE
 
 
 def _note(answers: Answers) -> str:

@@ -15,6 +15,10 @@ Certainty = Literal["read", "measured", "remembered", "review only", "not verifi
 found nowhere."""
 
 
+NOT_OURS = "not ours"
+"""In the place of our figure in a line that only shows what others report."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure that somebody else reports.
@@ -37,11 +41,12 @@ class Row:
     Attributes:
         what: method or model.
         metric: which metric, on which images.
-        ours: our figure with its interval; None where we did not run it.
+        ours: our figure with its interval; None where there is none.
         published: figures of the original papers.
         review: figure the review reports.
         baseline: what is reached without looking at an image.
         note: anything the reader must know to compare.
+        absent: what stands in the place of our figure where there is none.
     """
 
     what: str
@@ -51,6 +56,7 @@ class Row:
     review: Figure | None = None
     baseline: MetricValue | None = None
     note: str = ""
+    absent: str = "not run"
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         [
             row.what,
             row.metric,
-            _value(row.ours),
+            _ours(row),
             "; ".join(map(_reported, row.published)),
             _reported(row.review) if row.review else "",
             str(row.baseline) if row.baseline else "",
@@ -120,7 +126,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 def _wide_table(rows: Sequence[Row]) -> list[str]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
-    found = {(row.what, row.metric): ", ".join(filter(None, [_value(row.ours), row.note])) for row in rows}
+    found = {(row.what, row.metric): ", ".join(filter(None, [_ours(row), row.note])) for row in rows}
     names = list(dict.fromkeys(row.what for row in rows))
     return _drawn(["method", *metrics], [[name, *(found.get((name, m), "") for m in metrics)] for name in names])
 
@@ -130,9 +136,10 @@ def _drawn(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _value(value: MetricValue | None) -> str:
+def _ours(row: Row) -> str:
+    value = row.ours
     if value is None:
-        return "not run"
+        return row.absent
     if value.low < 0:  # a difference
         return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
     return str(value)

@@ -1,4 +1,4 @@
-"""Charts of the degradation study as SVG files that stand alone and read on light and on dark paper."""
+"""Charts of the studies as SVG files that stand alone and read on light and on dark paper."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from resight.evidence.figures import Chart, Line
+from resight.evidence.figures import Axis, Chart, Interval, Line, interval_plot
 from resight.evidence.theme import style_variables
 
 _GAP, _HEAD, _KEY = 18, 22, 30
 """Pixels between charts, above each for its name, and below all for the key."""
 _SWATCH, _LETTER = 34, 6.6
 """Pixels of a line's sample in the key, and about how wide a letter is."""
+_PLOT_PX, _LABEL_PX = 860, 360
+"""Width of a plot of intervals, and of its longest label."""
 
 
 def standalone(title: str, charts: Sequence[tuple[str, Chart]], *, columns: int = 2) -> str:
@@ -36,6 +38,31 @@ def standalone(title: str, charts: Sequence[tuple[str, Chart]], *, columns: int 
         place = Markup('<g transform="translate({} {})"><svg width="{}" height="{}">{}</svg></g>')
         parts.append(place.format(x, y, width, height, chart.svg()))
     parts.append(_key(lines, down - 10))
+    return _document(title, across, down, parts)
+
+
+def standalone_intervals(title: str, panels: Sequence[tuple[str, Sequence[Interval]]], axis: Axis) -> str:
+    """Estimates with their intervals, one panel below the other, as an SVG document.
+
+    Args:
+        title: read out by screen readers.
+        panels: name of each, and its rows from top to bottom.
+        axis: the values, the same for all panels.
+    """
+    parts: list[Markup] = []
+    y = 0
+    for name, rows in panels:
+        plot = interval_plot(name, rows, axis, width=_PLOT_PX, label_px=_LABEL_PX)
+        height = 24 * len(rows) + 44
+        y += _HEAD
+        parts.append(Markup('<text class="name" x="{}" y="{}">{}</text>').format(_GAP, y - 6, name))
+        place = Markup('<svg x="0" y="{}" width="{}" height="{}">{}</svg>')
+        parts.append(place.format(y, _PLOT_PX, height, plot))
+        y += height + _GAP
+    return _document(title, _PLOT_PX, y, parts)
+
+
+def _document(title: str, across: int, down: int, parts: Sequence[Markup]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {across} {down}" width="{across}" '
         f'height="{down}"><title>{escape(title)}</title><style>{_style()}</style>'
@@ -59,9 +86,12 @@ def _style() -> str:
         f"@media (prefers-color-scheme: dark) {{ svg {{ {style_variables(dark=True)} }} }}"
         ".paper { fill: var(--paper); } .grid { stroke: var(--rule); fill: none; }"
         ".tick, .axis { fill: var(--muted); font-size: 11px; } .name { fill: var(--ink); font-size: 12px; }"
+        ".figure-number { fill: var(--ink); font-size: 11px; } .whisker { fill: none; stroke-width: 1.6; }"
+        ".whisker.model { stroke: var(--model); }"
         ".line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }"
         ".line.model { stroke: var(--model); } .dot.model { fill: var(--model); }"
         ".line.second { stroke: var(--second); stroke-dasharray: 7 3; } .dot.second { fill: var(--second); }"
         ".line.third { stroke: var(--good); stroke-dasharray: 1.5 3; } .dot.third { fill: var(--good); }"
         ".line.reference { stroke: var(--reference); stroke-dasharray: 4 4; }"
+        ".line.mark { stroke-width: 2.2; stroke-dasharray: none; }"
     )
