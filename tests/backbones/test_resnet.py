@@ -245,6 +245,26 @@ def test_a_deep_stem_and_averaged_shortcuts_keep_the_grid() -> None:
     assert [m.shape[2] for m in maps] == [17, 9, 5, 3]
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_largest_place_is_not_diluted_by_the_size_of_the_image(dims: int) -> None:
+    def drawn(pooling: str) -> ResNet:
+        torch.manual_seed(0)
+        made = build_backbone("resnet", dims=dims, depth=10, width=4, in_channels=1, pooling=pooling, stem="cifar")
+        return made.eval()
+
+    largest, mean = drawn("max"), drawn("mean")
+    assert mean.pools_by_mean
+    assert not largest.pools_by_mean
+    image = torch.zeros(1, 1, *[32] * dims)
+    image[(..., *[slice(14, 18)] * dims)] = 1.0
+    with torch.no_grad():
+        last = largest.stages(image)[-1]
+        torch.testing.assert_close(largest.pool(last), last.flatten(2).amax(dim=2))
+        torch.testing.assert_close(mean.pool(last), last.flatten(2).mean(dim=2))
+        assert largest.state_dict().keys() == mean.state_dict().keys(), "the same weights fit"
+    assert "pooling.score.weight" in drawn("attention").state_dict()
+
+
 @pytest.mark.parametrize(
     ("stem", "step", "first"),
     [("imagenet", 1, 16), ("imagenet", 2, 4), ("strided", 1, 16), ("strided", 2, 8), ("cifar", 2, 16)],

@@ -77,6 +77,21 @@ def test_what_auto_does(modality, bits, windows, expected, rng):
     assert expected.items() <= steps[1].parameters.items()
 
 
+def test_a_finding_of_a_volume_keeps_its_grey_though_it_is_a_small_share():
+    raw = np.random.default_rng(0).integers(100, 200, (40, 64, 64)).astype(np.uint16)
+    raw[20, 30:36, 30:36] = 400  # 0.02 percent of the volume, 0.9 of the slice
+    for values, chain in ((raw, Chain("MR", 12)), (raw.astype(np.float32), Chain("PT", 0))):
+        grey, steps = display(values, chain, VOI())
+        assert steps[1].parameters["percentiles"] == (0.5, 99.99)
+        assert grey[20, 32, 32] > 2 * grey[20, :20].max()
+        below, _ = display(values, chain, VOI(percentiles=(0.5, 99.5)))
+        assert below[20, 32, 32] < 1.2 * below[20, :20].max()
+    _, steps = display(raw[20], Chain("MR", 12), VOI())
+    assert steps[1].parameters["percentiles"] == (0.5, 99.5)
+    _, steps = display(raw[20:21], Chain("MR", 12), VOI())
+    assert steps[1].parameters["percentiles"] == (0.5, 99.5), "one slice is an image"
+
+
 def test_percentiles_are_exact_and_the_same_for_integers_and_floats(rng):
     raw = rng.integers(0, 4096, (301, 200)).astype(np.uint16)
     chain = Chain("MR", 12, slope=2.0, intercept=-100.0)

@@ -18,6 +18,8 @@ TINY = {"depth": 10, "width": 4, "stem": "strided", "zero_init": False}
 BACKBONES: dict[str, dict[str, Any]] = {
     "full": {"name": "resnet", **TINY},
     "thick slices": {"name": "resnet", **TINY, "stem_depth_stride": 1},
+    "largest place": {"name": "resnet", **TINY, "pooling": "max"},
+    "attention over places": {"name": "resnet", **TINY, "pooling": "attention"},
     "acs": {"name": "resnet", **TINY, "filters": "acs"},
     "slices": {"name": "slices", "network": {"name": "resnet", **TINY}, "pooling": "attention"},
     "windows": {

@@ -170,3 +170,25 @@ def test_mixup_off_and_unknown_targets(rng: np.random.Generator) -> None:
     _, soft = on.apply(images, targets, params)
     unknown = np.isnan(targets[:, 0]) | np.isnan(targets[params.partner, 0])
     np.testing.assert_array_equal(np.isnan(soft[:, 0]), unknown)
+
+
+def test_turns_of_a_volume_with_thick_slices_are_turns_in_millimetres() -> None:
+    spacing = np.array([4.0, 1.0, 2.0])
+    params = AugmentParams((False, True, False), rotate_deg=25.0, tilt_deg=(15.0, -20.0), shift=(0.1, 0.0, -0.05))
+    linear = params.matrix((6, 24, 12), spacing)[:3, :3]
+    in_mm = np.diag(spacing) @ linear @ np.diag(1 / spacing)
+    np.testing.assert_allclose(in_mm @ in_mm.T, np.eye(3), atol=1e-12)
+    assert np.abs(linear @ linear.T - np.eye(3)).max() > 0.1, "in voxels it is a slant"
+    np.testing.assert_allclose(params.matrix((6, 24, 12), (3, 3, 3)), params.matrix((6, 24, 12)), atol=1e-12)
+
+
+def test_a_turned_ball_stays_a_ball_where_slices_are_thick() -> None:
+    spacing = np.array([4.0, 1.0, 1.0])
+    axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip((16, 64, 64), spacing, strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    ball = (255 * np.clip(22 - np.sqrt(z**2 + y**2 + x**2), 0, 1)).astype(np.uint8)[None]
+    params = AugmentParams((False,) * 3, tilt_deg=(40.0, 0.0))
+    kept, slanted = (
+        np.abs(Augmentation().apply(ball, params, spacing=s).astype(int) - ball).mean() for s in (spacing, None)
+    )
+    assert kept < 0.2 * slanted

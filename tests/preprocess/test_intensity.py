@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from resight.preprocess import Recipe
-from resight.preprocess.intensity import standardise, subject_mask
+from resight.preprocess.intensity import Standardisation, standardise, subject_mask
 from resight.types import Image
+
+METHODS: tuple[Standardisation, ...] = get_args(Standardisation)
 
 
 @pytest.fixture
@@ -28,10 +32,10 @@ def test_mask_is_the_head_with_its_holes_and_without_the_speck(head: np.ndarray)
     assert (mask & disc).sum() / (mask | disc).sum() > 0.93
 
 
-@pytest.mark.parametrize("method", ["z-score", "percentile"])
-def test_gain_and_offset_of_the_scanner_make_no_difference(head: np.ndarray, method: str) -> None:
-    once = standardise(head[None], method)  # type: ignore[arg-type]
-    again = standardise((0.6 * head + 0.1)[None], method)  # type: ignore[arg-type]
+@pytest.mark.parametrize("method", METHODS)
+def test_gain_and_offset_of_the_scanner_make_no_difference(head: np.ndarray, method: Standardisation) -> None:
+    once = standardise(head[None], method)
+    again = standardise((0.6 * head + 0.1)[None], method)
     assert np.abs(once - again).mean() < 1e-4
 
 
@@ -43,6 +47,24 @@ def test_z_score_puts_mean_and_deviation_where_it_says(head: np.ndarray) -> None
     assert not done[~mask].any()
 
 
+def test_median_and_quartiles_lie_where_it_says(head: np.ndarray) -> None:
+    mask = subject_mask(head)
+    first, middle, third = np.percentile(head[mask], (25, 50, 75))
+    done = standardise(head[None], "median")[0]
+    assert done[mask] == pytest.approx(np.clip(0.5 + (head[mask] - middle) / (8 * (third - first)), 0, 1), abs=1e-5)
+    assert not done[~mask].any()
+
+
+def test_a_bright_finding_does_not_move_the_grey_of_all_else_by_the_median(head: np.ndarray) -> None:
+    y, x = np.mgrid[:96, :96] - 47.5
+    finding = np.hypot(x - 12, y - 12) < 4
+    ill = np.where(finding, 1.0, 0.8 * head).astype(np.float32)
+    rest = subject_mask(head) & ~finding
+    moved = {m: np.abs(standardise(ill[None], m) - standardise(head[None], m))[0][rest].mean() for m in METHODS}
+    assert moved["median"] < 0.003
+    assert moved["z-score"] > 5 * moved["median"]
+
+
 def test_percentiles_span_the_whole_range(head: np.ndarray) -> None:
     done = standardise(head[None], "percentile")[0][subject_mask(head)]
     assert (done == 0).mean() == pytest.approx(0.01, abs=0.003)
@@ -51,8 +73,8 @@ def test_percentiles_span_the_whole_range(head: np.ndarray) -> None:
 
 def test_image_without_contrast_stays_as_it_is() -> None:
     flat = np.full((1, 8, 8), 0.3, np.float32)
-    assert (standardise(flat, "z-score") == flat).all()
-    assert (standardise(flat, "percentile") == flat).all()
+    for method in METHODS:
+        assert (standardise(flat, method) == flat).all()
 
 
 def test_recipe_standardises_bytes_and_floats_alike(head: np.ndarray) -> None:

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from resight.errors import OutputError, SettingsError, TrainingError
+from resight.preprocess import Augmentation
 from resight.training import TrainingOptions, fit
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
-from resight.training.data import TrainingData
+from resight.training.data import Reader, TrainingData
 
 SCRIPT = Path(__file__).with_name("kill_me.py")
 
@@ -95,6 +96,22 @@ def test_reading_processes_change_nothing(small: ModuleType, tmp_path: Path) -> 
     fit_small(small, tmp_path / "here", epochs=1, deterministic=True)
     fit_small(small, tmp_path / "there", epochs=1, deterministic=True, workers=2)
     assert same(weights(tmp_path / "here"), weights(tmp_path / "there"))
+
+
+def test_training_turns_volumes_in_millimetres() -> None:
+    augmentation = Augmentation(tilt_deg=40.0)
+    volume = np.random.default_rng(0).integers(0, 255, (1, 8, 24, 24), dtype=np.uint8)
+    seen = {}
+    for spacing in (None, (6.0, 2.0, 2.0)):
+        data = TrainingData(
+            [volume], np.zeros(1, int), np.zeros((1, 1)), np.ones((1, 1), bool), ("a",), spacing_mm=spacing
+        )
+        reader = Reader(data, batch_size=1, device=torch.device("cpu"), augmentation=augmentation, seed=3)
+        (batch,) = reader.batches(np.zeros(1, int))
+        seen[spacing] = batch.images[0].numpy()
+    drawn = augmentation.sample(np.random.default_rng((3, 0, 0)), volume.shape)
+    assert (seen[(6.0, 2.0, 2.0)] == augmentation.apply(volume, drawn, spacing=(3.0, 1.0, 1.0))).all()
+    assert (seen[None] != seen[(6.0, 2.0, 2.0)]).any()
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path, small: ModuleType) -> None:

@@ -23,6 +23,8 @@ from resight.blocks import (
     BasicUnit,
     BottleneckUnit,
     Norm,
+    PartPooling,
+    Pooling,
     ResidualUnit,
     UnitStyle,
     build_norm,
@@ -84,6 +86,11 @@ class ResNetOptions(Options):
         default=None, gt=0, le=1, description="gates leave units out image by image, down to this share of the FLOPs"
     )
     gate_weight: float = Field(default=4.0, gt=0, description="of the squared distance to that share in the loss")
+    pooling: Pooling = Field(
+        default="mean",
+        description="from the last map to one vector: mean over all places, or max or attention, where a finding is "
+        "small against the image",
+    )
     zero_init: bool = Field(default=True, description="start every unit as the identity: last scale 0")
     inplace_relu: bool = Field(default=False, description="saves memory; breaks per-sample gradients and hooks")
     checkpoint_stages: bool = Field(default=False, description="compute activations twice to keep fewer of them")
@@ -131,6 +138,8 @@ class ResNet(Backbone):
         stage_dims = tuple(w * unit.expansion for w in widths)
         super().__init__(stage_dims=stage_dims, feature_dim=stage_dims[-1])
         self.options = options
+        self.pooling = PartPooling(options.pooling, self.feature_dim)
+        self.pools_by_mean = options.pooling == "mean"
         self._work: dict[tuple[int, ...], Work] = {}
 
         if options.filters == "acs" and dims != 3:
@@ -206,6 +215,10 @@ class ResNet(Backbone):
                 current = layer(current)
             maps.append(current)
         return tuple(maps)
+
+    def pool(self, last: StageMap) -> Float[Tensor, "B F"]:
+        """The feature vector of the last stage's map."""
+        return super().pool(last) if self.pools_by_mean else self.pooling(last.flatten(2).transpose(1, 2))
 
     def top(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B K"]:
         """Class scores of `fc` where there is one, otherwise the features."""

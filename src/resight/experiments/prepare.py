@@ -57,6 +57,7 @@ class Prepared:
             groups=None if self.groups is None else self.groups[keep],
             table=None if self.clinical is None else self.clinical[keep],
             modalities=max(len(part.modalities), 1),
+            spacing_mm=self.store.recipe.spacing_mm,
         )
 
     def in_split(self, split: str) -> RowMask:

@@ -163,6 +163,7 @@ def _joined(parts: list[TrainingData]) -> TrainingData:
         np.concatenate([part.targets for part in parts]),
         np.concatenate([part.mask for part in parts]),
         tuple(name for part in parts for name in part.names),
+        spacing_mm=parts[0].spacing_mm,
     )
 
 

@@ -10,6 +10,9 @@ What `auto` does, in this order:
 3. CT without one: centre 40, width 400 HU (soft tissue).
 4. Up to 8 bits: as stored, full range.
 5. Everything else (16-bit rasters, NIfTI, radiographs without a window): percentiles.
+
+Percentiles of a volume reach higher than those of an image: a finding that fills a hundredth of a slice is a
+ten-thousandth of the volume, and a lower limit would cut it down to the grey of what surrounds it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ Values = Float[np.ndarray, "*shape"]
 Counts = Int[np.ndarray, "*shape"] | None
 _PERCENTILE_MODALITIES = ("MR", "PT", "NM")
 _CT_WINDOW = (40.0, 400.0)
+_IMAGE_PERCENTILES = (0.5, 99.5)
+_VOLUME_PERCENTILES = (0.5, 99.99)
 
 
 class VOI(Options):
@@ -39,13 +44,17 @@ class VOI(Options):
         description="auto: by modality and header; voi: the header's window, else the range of the values; "
         "percentile: between two percentiles of the image; fixed: center and width below",
     )
-    percentiles: tuple[float, float] = Field(default=(0.5, 99.5), description="percent of pixels below black and white")
+    percentiles: tuple[float, float] | None = Field(
+        default=None,
+        description="percent of pixels below black and white; by default 0.5 and 99.5 of an image, 0.5 and 99.99 of a "
+        "volume, of which a finding is a smaller share",
+    )
     center: float | None = Field(default=None, description="window centre in output units of the modality LUT (CT: HU)")
     width: float | None = Field(default=None, gt=0, description="window width in the same units")
 
     @model_validator(mode="after")
     def _complete(self) -> VOI:
-        low, high = self.percentiles
+        low, high = self.percentiles or _IMAGE_PERCENTILES
         if not 0 <= low < high <= 100:
             raise ValueError("two percentiles, 0 <= low < high <= 100")
         if (self.mode == "fixed") != (self.center is not None and self.width is not None):
@@ -159,6 +168,9 @@ def display(
     Returns:
         `uint8` for 8-bit integers, otherwise `float32` in [0, 1], and the steps taken.
     """
+    if voi.percentiles is None:
+        volume = raw.ndim == 3 and min(raw.shape) > 1
+        voi = voi.model_copy(update={"percentiles": _VOLUME_PERCENTILES if volume else _IMAGE_PERCENTILES})
     if raw.dtype.kind in "iub" and raw.dtype.itemsize <= 2:
         patterns = np.ascontiguousarray(raw, raw.dtype.newbyteorder("=")).view(f"u{raw.dtype.itemsize}")
         stored = chain.stored(np.arange(256**raw.dtype.itemsize))
@@ -230,7 +242,7 @@ def _voi(
         low, high = sorted(chain.rescaled(_stored_range(chain)))
         what: dict[str, Any] = {"mode": "full range"}
     else:
-        percentiles = voi.percentiles if mode == "percentile" else (0.0, 100.0)
+        percentiles = (voi.percentiles if mode == "percentile" else None) or (0.0, 100.0)
         low, high = _percentiles(values, valid, counts, percentiles)
         if low == high:
             # fewer pixels than the percentiles cut off carry the whole picture

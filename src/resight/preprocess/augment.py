@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -56,10 +57,15 @@ class AugmentParams:
     erased: tuple[float, float, float, float] | None = None
     tilt_deg: tuple[float, float] = (0.0, 0.0)
 
-    def matrix(self, shape: tuple[int, ...]) -> Float[np.ndarray, "R R"]:
+    def matrix(self, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Float[np.ndarray, "R R"]:
         """Where each output pixel is taken from: index (with a 1 appended) to index, for a spatial shape.
 
         The content is mirrored, slanted, turned and magnified about the image's middle, then shifted.
+
+        Args:
+            shape: pixels along each axis.
+            spacing: of the pixels along each axis, in any unit, so that turns stay turns where it differs; equal if not
+                given.
         """
         axes, turn, slant = len(shape), np.deg2rad(self.rotate_deg), np.tan(np.deg2rad(self.shear_deg))
         forward = np.diag(np.where(self.flips, -1.0, 1.0))
@@ -71,6 +77,8 @@ class AugmentParams:
                 turning = np.eye(3)
                 turning[np.ix_((0, axis), (0, axis))] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
                 forward = turning @ forward
+        if spacing is not None:
+            forward *= np.outer(1 / np.asarray(spacing), spacing)
         backward = np.linalg.inv(self.scale * forward)
         middle = (np.asarray(shape) - 1) / 2
         affine = np.eye(axes + 1)
@@ -150,7 +158,11 @@ class Augmentation(Options):
         )
 
     def apply(
-        self, array: PreparedImage, params: AugmentParams, size_px: tuple[int, ...] | None = None
+        self,
+        array: PreparedImage,
+        params: AugmentParams,
+        size_px: tuple[int, ...] | None = None,
+        spacing: Sequence[float] | None = None,
     ) -> PreparedImage:
         """The changed copy of an image; the same for the same parameters.
 
@@ -159,12 +171,13 @@ class Augmentation(Options):
             params: what to do.
             size_px: grid of the result over the same field of view, that of the array when not given: a finer array is
                 moved and brought to the network's grid in one interpolation.
+            spacing: of the array's pixels along each axis, in any unit; equal if not given.
         """
         space = array.shape[1:]
         if size_px is not None and tuple(size_px) != space:
-            changed = _warp(array, params.matrix(space) @ _coarser(space, size_px), size_px)
+            changed = _warp(array, params.matrix(space, spacing) @ _coarser(space, size_px), size_px)
         else:
-            changed = _warp(array, params.matrix(space), space) if params.moves else array.copy()
+            changed = _warp(array, params.matrix(space, spacing), space) if params.moves else array.copy()
         if len(array) == 3 and (params.hue_deg or params.saturation != 1.0):
             changed = _recolour(changed, params.hue_deg, params.saturation)
         if params.gain != 1.0 or params.offset or params.gamma != 1.0:

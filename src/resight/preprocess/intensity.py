@@ -15,12 +15,16 @@ from scipy import ndimage
 
 from resight.types import FloatPixels
 
-Standardisation = Literal["z-score", "percentile"]
+Standardisation = Literal["z-score", "percentile", "median"]
 
 _DEVIATIONS = 3.0
 """Half the range of z-scores that is kept: of normally distributed grey levels all but 0.3 %."""
 _PERCENTILES = (1.0, 99.0)
 """Black and white: one hundredth of the subject at either end is clipped."""
+_SPREADS = 4.0
+"""Interquartile ranges from the median to black and to white: 5.4 deviations of normally distributed grey levels."""
+_BRIGHTEST = 98.0
+"""Percentile above which grey levels do not move the median's mask: a finding fills less of an image than the rest."""
 _LEAST_CONTRAST = 1 / 255
 
 
@@ -30,7 +34,9 @@ def standardise(pixels: FloatPixels, method: Standardisation) -> FloatPixels:
     Args:
         pixels: in [0, 1].
         method: `z-score`: mean and standard deviation of the subject become 0.5 and 1/6, everything around it 0;
-            `percentile`: the subject's 1st and 99th percentile become 0 and 1.
+            `median`: median and interquartile range become 0.5 and 1/8, everything around it 0, so that a small bright
+            finding does not move the grey of all else; `percentile`: the subject's 1st and 99th percentile become 0 and
+            1.
 
     Returns:
         The same shape in [0, 1]. A channel without contrast comes back unchanged.
@@ -58,17 +64,20 @@ def subject_mask(channel: Float[np.ndarray, "*space"]) -> Bool[np.ndarray, "*spa
 
 
 def _standardised(channel: Float[np.ndarray, "*space"], method: Standardisation) -> Float[np.ndarray, "*space"]:
-    mask = subject_mask(channel)
+    mask = subject_mask(np.minimum(channel, np.percentile(channel, _BRIGHTEST)) if method == "median" else channel)
     subject = channel[mask]
     if method == "z-score":
         low, width = subject.mean() - _DEVIATIONS * subject.std(), 2 * _DEVIATIONS * subject.std()
+    elif method == "median":
+        first, middle, third = np.percentile(subject, (25, 50, 75))
+        low, width = middle - _SPREADS * (third - first), 2 * _SPREADS * (third - first)
     else:
         low, high = np.percentile(subject, _PERCENTILES)
         width = high - low
     if width < _LEAST_CONTRAST:
         return channel
     scaled = np.clip((channel - low) / width, 0.0, 1.0).astype(np.float32)
-    return np.where(mask, scaled, np.float32(0)) if method == "z-score" else scaled
+    return scaled if method == "percentile" else np.where(mask, scaled, np.float32(0))
 
 
 def _otsu(values: Float[np.ndarray, "*space"]) -> float:

@@ -37,6 +37,7 @@ class TrainingData:
         table: `(N, T)` encoded clinical columns; None for images alone.
         modalities: images of one patient that the channels hold side by side.
         hidden: numbers of modalities that are shown as missing.
+        spacing_mm: of the prepared grid, where it is the same in all images: random turns are turns in millimetres.
     """
 
     store: Store
@@ -48,6 +49,7 @@ class TrainingData:
     table: Float[np.ndarray, "N T"] | None = None
     modalities: int = 1
     hidden: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +86,8 @@ class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
         image = self.data.store[int(self.data.rows[sample])]
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, sample))
-            changed = self.augmentation.apply(image, self.augmentation.sample(rng, image.shape))
+            drawn = self.augmentation.sample(rng, image.shape)
+            changed = self.augmentation.apply(image, drawn, spacing=self.data.spacing_mm)
             if self.data.modalities > 1:  # a modality that is missing stays so, whatever became of the others
                 changed *= image.reshape(len(image), -1).any(axis=1).reshape(-1, *[1] * (image.ndim - 1))
             image = changed
