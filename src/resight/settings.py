@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from resight.errors import SettingsError, nearest
+from resight.errors import OutputError, SettingsError, nearest
 
 
 class Options(BaseModel):
@@ -65,6 +65,19 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 def dump_toml(settings: Options) -> str:
     """The settings as TOML, every default written out; keys without a value are left away."""
     return tomli_w.dumps(_without_none(settings.model_dump(mode="json")))
+
+
+def begin_with(settings: Options, path: Path) -> None:
+    """Make the folder of a settings file and write it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 
 def validate(

@@ -143,7 +143,15 @@ class BudgetLine:
 
 @dataclass(frozen=True)
 class InputRow:
-    """One choice of inputs: what is reached with it, and what all inputs gain over it (None for all inputs)."""
+    """One choice of inputs, answering for the same images as every other.
+
+    Attributes:
+        name: which inputs it has.
+        value: mean AUROC over labels, or Uno's concordance of a prognosis.
+        gain: all inputs less this one, with its paired interval; None for all inputs themselves.
+        p: two-sided, that there is no gain; NaN where only an interval is known.
+        how: what answered.
+    """
 
     name: str
     value: MetricValue

@@ -20,6 +20,7 @@ from resight.evaluation import (
     patient_index,
     survival_columns,
 )
+from resight.evidence import InputRow
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import Prepared
@@ -36,25 +37,6 @@ _FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way to answer for the same images.
-
-    Attributes:
-        name: which inputs it has.
-        value: mean AUROC over labels, or Uno's concordance of a prognosis.
-        gain: all inputs less this one, with its paired interval; None for all inputs themselves.
-        p: two-sided, that there is no gain; NaN where only an interval is known.
-        how: what answered.
-    """
-
-    name: str
-    value: MetricValue
-    gain: MetricValue | None
-    p: float
-    how: str
-
-
-@dataclass(frozen=True)
 class InputReport:
     """What each input adds.
 
@@ -66,7 +48,7 @@ class InputReport:
     """
 
     metric: str
-    arms: tuple[Arm, ...]
+    arms: tuple[InputRow, ...]
     shortcuts: tuple[tuple[str, str, MetricValue], ...]
     sentences: tuple[str, ...]
 
@@ -101,11 +83,11 @@ def report_inputs(
     keep = prepared.in_split(judged.evaluated_on)
     options = settings.evaluation.model_copy(update={"split": None})
     everything = _predictions(prepared, keep, _logits(settings, ensemble, prepared.samples(keep)))
-    arms = [Arm("all inputs", _value(everything, options), None, float("nan"), "this model")]
+    arms = [InputRow("all inputs", _value(everything, options), None, float("nan"), "this model")]
     for name, logits, how in _others(settings, prepared, ensemble, keep, folder, resume=resume, progress=progress):
         other = _predictions(prepared, keep, logits)
         gain, p = _gain(other, everything, options)
-        arms.append(Arm(name, _value(other, options), gain, p, how))
+        arms.append(InputRow(name, _value(other, options), gain, p, how))
     shortcuts = _shortcuts(prepared)
     metric = "uno" if prepared.cohort.horizons else "auroc"
     return InputReport(metric, tuple(arms), shortcuts, tuple(_sentences(arms, shortcuts)))
@@ -221,7 +203,7 @@ def _shortcuts(prepared: Prepared) -> tuple[tuple[str, str, MetricValue], ...]:
     return tuple((one.column, one.label, one.auroc) for one in found if not np.isnan(one.auroc.value))
 
 
-def _sentences(arms: list[Arm], shortcuts: tuple[tuple[str, str, MetricValue], ...]) -> Iterator[str]:
+def _sentences(arms: list[InputRow], shortcuts: tuple[tuple[str, str, MetricValue], ...]) -> Iterator[str]:
     by_name = {arm.name: arm for arm in arms}
     for name, added in (("images only", "The table"), ("table only", "The image")):
         if (arm := by_name.get(name)) is None or arm.gain is None or np.isnan(arm.gain.low):

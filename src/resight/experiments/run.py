@@ -22,7 +22,7 @@ from resight.experiments.record import environment
 from resight.experiments.reporting import judge_evidence, report_content
 from resight.experiments.settings import ExperimentSettings, ReportOptions, StoreOptions
 from resight.models.bundle import save_bundle
-from resight.settings import dump_toml, load_toml, write_json
+from resight.settings import begin_with, load_toml, write_json
 from resight.training import TrainingOptions
 from resight.training.distributed import leader_first, ranks, wait_for_all
 from resight.types import Progress, silent
@@ -163,8 +163,4 @@ def open_run_folder(settings: ExperimentSettings, folder: Path, *, resume: bool)
             fix = "Resume with the settings.toml of the folder, or train into another one."
             raise SettingsError("the settings are not those the run began with", where=str(path), fix=fix)
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
+    begin_with(settings, path)

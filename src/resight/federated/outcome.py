@@ -17,7 +17,7 @@ from resight.federated.audit import Audit
 from resight.federated.coordinator import Coordinator, History
 from resight.federated.settings import FederatedSettings
 from resight.models import Classifier, Manifest, save_bundle
-from resight.settings import dump_toml, load_toml, plain, write_json
+from resight.settings import begin_with, load_toml, plain, write_json
 
 SETTINGS_FILE = "settings.toml"
 
@@ -58,11 +58,7 @@ def open_folder(settings: FederatedSettings, folder: Path, *, resume: bool) -> N
             fix = "Resume with the settings.toml of the folder, or choose another one."
             raise SettingsError("the settings are not those it began with", where=str(path), fix=fix)
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
+    begin_with(settings, path)
 
 
 def write_outcome(settings: FederatedSettings, folder: Path, outcomes: Sequence[Judged]) -> None:

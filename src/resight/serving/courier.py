@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload
 
 from resight.errors import ResightError, require
 from resight.serving.audit_trail import append
+from resight.serving.rounds import Rounds
 from resight.serving.row import now
 from resight.serving.schema import Delivery
 from resight.serving.service import Service
@@ -33,7 +32,7 @@ _WARNINGS: Final = range(0xB000, 0xC000)
 """C-STORE stored the object and had to coerce or drop elements."""
 
 
-class Courier:
+class Courier(Rounds):
     """One thread that sends what is due; a context manager that ends it.
 
     Args:
@@ -41,24 +40,13 @@ class Courier:
     """
 
     def __init__(self, service: Service) -> None:
+        super().__init__(service.stopping, "courier", _TICK_S)
         self._service = service
         self._destinations = {one.name: one for one in service.settings.destinations}
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
-    def __enter__(self) -> Courier:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._service.stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._service.stopping.wait(_TICK_S):
-            try:
-                self.deliver_due()
-            except (SQLAlchemyError, OSError) as error:
-                _log.error("the courier waits: %s", type(error).__name__)
+    def round(self) -> None:
+        """Send what is due."""
+        self.deliver_due()
 
     def deliver_due(self) -> None:
         """Send everything whose time has come, destination by destination."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 import time
 from pathlib import Path
 from typing import Final
 
 from resight.errors import OutputError
 from resight.serving.intake import Intake
+from resight.serving.rounds import Rounds
 from resight.serving.service import Service
 from resight.serving.settings import WatchOptions
 
@@ -21,7 +21,7 @@ REFUSED: Final = "refused"
 """Folder below the watched one where refused files are kept, each with a text file that says why."""
 
 
-class Watcher:
+class Watcher(Rounds):
     """One thread that looks into the folder; a context manager that ends it.
 
     Args:
@@ -34,27 +34,16 @@ class Watcher:
     """
 
     def __init__(self, service: Service, options: WatchOptions, intake: Intake) -> None:
+        super().__init__(service.stopping, "watcher", options.every_s)
         self._service, self._options, self._intake = service, options, intake
         try:
             (options.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot be made ({error.strerror})", where=str(options.folder)) from error
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._service.stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._service.stopping.wait(self._options.every_s):
-            try:
-                self.look()
-            except (OutputError, OSError) as error:
-                _log.error("the watcher waits: %s", type(error).__name__)
+    def round(self) -> None:
+        """Look once."""
+        self.look()
 
     def look(self) -> int:
         """Take all files that have settled; gives how many were kept.

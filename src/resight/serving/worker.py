@@ -6,7 +6,6 @@ import hashlib
 import logging
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
 from resight.serving.intake import Intake
 from resight.serving.models import LoadedModel, Models
+from resight.serving.rounds import Rounds
 from resight.serving.routing import fits, why_nobody_answers
 from resight.serving.row import now
 from resight.serving.schema import Delivery, Finding, Instance, Model, Prediction, ResultObject, Study
@@ -52,7 +52,7 @@ class _Looked:
     answer: Answer
 
 
-class Worker:
+class Worker(Rounds):
     """One thread that works through the studies in order of arrival; a context manager that ends it.
 
     Args:
@@ -63,31 +63,19 @@ class Worker:
     """
 
     def __init__(self, service: Service, intake: Intake, models: Models, sandbox: Sandbox) -> None:
+        super().__init__(service.stopping, "worker", _TICK_S)
         self._service, self._intake, self._models, self._sandbox = service, intake, models, sandbox
         self._started = time.monotonic()
         self._exported = 0.0
-        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
-    def __enter__(self) -> Worker:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._service.stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._service.stopping.wait(_TICK_S):
-            try:
-                self.settle()
-                while not self._service.stopping.is_set() and (study := self.next_study()) is not None:
-                    self.process(study)
-                if time.monotonic() - self._exported > _EXPORT_S:
-                    self._exported = time.monotonic()
-                    self._service.export_head()
-            except (ResightError, SQLAlchemyError, OSError) as error:
-                # the database or the disk is away: everything is kept, and the next round tries again
-                _log.error("the worker waits: %s", type(error).__name__)
+    def round(self) -> None:
+        """Work through all studies that are complete."""
+        self.settle()
+        while not self._service.stopping.is_set() and (study := self.next_study()) is not None:
+            self.process(study)
+        if time.monotonic() - self._exported > _EXPORT_S:
+            self._exported = time.monotonic()
+            self._service.export_head()
 
     def settle(self) -> None:
         """Call those studies complete to which nothing came for the quiet time, by the clock that never jumps."""
