@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+
+from resight.evaluation import survival_columns
+from resight.predictions import Predictions
 
 SETTINGS = Path(__file__).parents[2] / "benchmarks" / "multimodal"
 SMALL = ("--set", "training.epochs=1", "--set", "recipe.size_px=[32, 32]", "--set", "evaluation.bootstrap=40")
@@ -78,6 +82,28 @@ def test_times_to_an_event(resight, tmp_path: Path) -> None:
     again = resight("evaluate", tmp_path / "p.csv", "--json")
     assert again.code == 0, again.err
     assert again.json()["prognosis"]["images"] == 120
+
+
+def test_two_prognoses_are_compared_by_concordance_and_findings_are_refused(resight, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    risk, ends = rng.normal(size=200), (0.5, 1.0, 2.0)
+    images = pd.DataFrame(
+        {"image": [f"{i}.png" for i in range(200)], "time": rng.exponential(np.exp(-risk)), "event": 1}
+    )
+    paths = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for path, believed in zip(paths, (rng.normal(size=200), risk), strict=True):
+        hazards = 1 - np.exp(-np.exp(believed)[:, None] * np.diff(ends, prepend=0.0))
+        labels = tuple(f"to {end}" for end in ends)
+        columns = survival_columns(hazards, ends)
+        Predictions.from_arrays(images, labels, "multilabel", score=hazards, target=hazards > 2, **columns).write(path)
+    answer = resight("compare", *paths, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json()["difference"]["low"] > 0
+    assert "concordance (Uno)" in resight("compare", *paths).out
+    pd.read_csv(paths[1]).drop(columns=["time", "event", "horizon"]).to_csv(paths[1], index=False)
+    refused = resight("compare", *paths)
+    assert refused.code == 4
+    assert "the second table is no prognosis" in refused.err
 
 
 @pytest.mark.slow

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from resight.cli.console import result_json, result_table, say
+
+if TYPE_CHECKING:
+    from resight.evaluation import PrognosisComparison
 
 _OF_PROBABILITIES = {
     "brier": "Brier score",
@@ -28,6 +31,8 @@ def compare(
 ) -> int:
     """Test two predictions tables of the same images against each other.
 
+    Two prognoses are compared by Uno's concordance.
+
     Args:
         a: first predictions table.
         b: second predictions table; differences are b less a.
@@ -36,14 +41,17 @@ def compare(
         seed: of the bootstrap.
         as_json: print the result for programs.
     """
-    from resight.evaluation import EvaluationOptions
+    from resight.evaluation import EvaluationOptions, compare_prognosis_tables, is_prognosis
     from resight.evaluation.compare import compare as test
     from resight.predictions import Predictions
     from resight.settings import validate
 
     first, second = Predictions.read(a), Predictions.read(b)
     given = {"split": split, "bootstrap": bootstrap, "seed": seed}
-    comparison = test(first, second, validate(EvaluationOptions, given, where="command line"))
+    options = validate(EvaluationOptions, given, where="command line")
+    if is_prognosis(first) or is_prognosis(second):
+        return _prognoses(compare_prognosis_tables(first, second, options), as_json)
+    comparison = test(first, second, options)
     if as_json:
         result_json(comparison.to_dict())
         return 0
@@ -69,6 +77,20 @@ def compare(
     ]
     if measured:
         result_table(("label", *_OF_PROBABILITIES.values()), measured, title="Probabilities, b - a")
+    for note in comparison.notes:
+        say(f"note: {note}")
+    return 0
+
+
+def _prognoses(comparison: PrognosisComparison, as_json: bool) -> int:
+    if as_json:
+        result_json(comparison.to_dict())
+        return 0
+    result_table(
+        ("concordance (Uno) a", "concordance (Uno) b", "b - a", "p"),
+        [(str(comparison.uno_a), str(comparison.uno_b), comparison.difference, f"{comparison.p:.4f}")],
+        title=f"{comparison.events} events among {comparison.images} images of {comparison.patients} patients",
+    )
     for note in comparison.notes:
         say(f"note: {note}")
     return 0

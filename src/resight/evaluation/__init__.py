@@ -12,6 +12,7 @@ from resight.evaluation.calibration import (
     slope_and_intercept,
 )
 from resight.evaluation.compare import Comparison, LabelComparison, compare
+from resight.evaluation.compare_prognoses import PrognosisComparison, compare_prognosis_tables
 from resight.evaluation.conformal import Conformal, ConformalMethod, ConformalOptions, fit_conformal
 from resight.evaluation.decisions import Confusion, confusion, decision_metrics
 from resight.evaluation.delong import auroc_with_interval, delong
@@ -77,6 +78,7 @@ __all__ = [
     "OperatingResult",
     "OperatingRule",
     "Prognosis",
+    "PrognosisComparison",
     "RiskCoverage",
     "SetQuality",
     "Statistic",
@@ -94,6 +96,7 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "compare_prognoses",
+    "compare_prognosis_tables",
     "confidence_of",
     "confusion",
     "debiased_rms_error",

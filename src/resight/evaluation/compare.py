@@ -98,13 +98,7 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
         PredictionsError: the tables differ in images, labels, targets or patients; the first difference is named.
     """
     options = options or EvaluationOptions()
-    a, _, notes = select_split(a, options.split)
-    if "split" in b.table.columns:
-        b, _, _ = select_split(b, options.split)
-    else:
-        chosen = b.table["image"].isin(set(a.table["image"]))
-        b = replace(b, table=b.table.loc[chosen].reset_index(drop=True))
-    b = _aligned(a, b)
+    a, b, notes = matched(a, b, options.split)
     patients, n_patients = patient_index(a.groups())
     # a table recalibrated by group ranks anew while its scores are still those of the network
     ranked_by = "probability" if all(table.has("probability") for table in (a, b)) else "score"
@@ -138,6 +132,26 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
         notes=(*notes, *([f"{left} rows count in one table only and are left out"] if left else [])),
         confidence=options.confidence,
     )
+
+
+def matched(a: Predictions, b: Predictions, split: str | None) -> tuple[Predictions, Predictions, list[str]]:
+    """The rows of two tables that are compared, in the order of the first, and notes.
+
+    Args:
+        a: first table.
+        b: second table; without a `split` column it is cut to the images of the first.
+        split: rows to compare; the test rows where unset and the first table has any.
+
+    Raises:
+        PredictionsError: the tables differ in images, labels, targets or patients; the first difference is named.
+    """
+    a, _, notes = select_split(a, split)
+    if "split" in b.table.columns:
+        b, _, _ = select_split(b, split)
+    else:
+        chosen = b.table["image"].isin(set(a.table["image"]))
+        b = replace(b, table=b.table.loc[chosen].reset_index(drop=True))
+    return a, _aligned(a, b), notes
 
 
 def _blocks(
