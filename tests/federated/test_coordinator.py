@@ -66,6 +66,24 @@ def test_one_site_with_fedavg_is_plain_local_training(settings, three, tmp_path:
     assert same(coordinator.shared, {n: fresh.shared[n] + update[n] for n in update}, atol=1e-6)
 
 
+def test_micro_batches_give_the_update_of_whole_ones(settings, three, tmp_path: Path) -> None:
+    group = {"backbone": {"norm": "group"}, "rounds": 1}
+    whole, _ = run(settings(**group), three, tmp_path / "whole")
+    pieces, _ = run(settings(training={"accumulate": 3}, **group), three, tmp_path / "pieces")
+    assert same(whole.shared, pieces.shared, atol=1e-5)
+    assert pieces.history.rounds[0]["loss"] == pytest.approx(whole.history.rounds[0]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"), [("ema_decay", "averaged over sites"), ("patience", "rounds are counted")]
+)
+def test_options_that_a_federation_has_no_use_for_are_refused(settings, option: str, reason: str) -> None:
+    assert getattr(settings().training, option) == 0
+    with pytest.raises(SettingsError, match=rf"training\.{option}.*{reason}") as caught:
+        settings(training={option: 0.5 if option == "ema_decay" else 3})
+    assert "\n" not in str(caught.value)
+
+
 def test_fedprox_holds_sites_nearer_and_is_fedavg_at_zero(settings, three, tmp_path: Path) -> None:
     moved = {}
     plain, _ = run(settings(rounds=1, local_epochs=3), three, tmp_path / "plain")
@@ -207,6 +225,20 @@ def test_a_site_that_does_not_fit_is_refused_in_one_line(settings, three, tmp_pa
     assert coordinator.history.rounds[0]["names"] == ["a", "b"]
     with pytest.raises(TrainingError, match=reason):
         run(settings(min_sites=3), three, tmp_path / "3", change=change)
+
+
+def test_a_site_that_does_not_fit_is_told_why(settings, three, tmp_path: Path) -> None:
+    sites = sites_of(settings(rounds=1), three, tmp_path / "sites")
+    sites["c"].settings = settings(rounds=2)
+    heard: list[Message] = []
+    answer = sites["c"].answer
+    sites["c"].answer = lambda request: heard.append(request) or answer(request)
+    Coordinator(settings(rounds=1), InProcess(sites), tmp_path).train()
+    assert [(one.kind, one.facts.get("reason", "")[:19]) for one in heard[:2]] == [
+        ("hello", ""),
+        ("done", "the site's settings"),
+    ]
+    assert "train" not in {one.kind for one in heard}
 
 
 def test_sites_with_other_labels_or_other_channels_do_not_fit(settings, three, data, tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ RNG = np.random.default_rng
         ({}, "batch normalisation in 'backbone.bn1'"),
         ({"backbone": {"norm": "group", "inplace_relu": True}}, "overwrites its input"),
         ({"backbone": GROUP, "training": {"mixup": 0.2}}, "mixup"),
+        ({"backbone": GROUP, "training": {"accumulate": 2}}, "accumulate"),
     ],
 )
 def test_networks_that_cannot_be_clipped_are_refused_in_one_line(settings, three, tmp_path, changes, found) -> None:

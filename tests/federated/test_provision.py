@@ -2,7 +2,9 @@
 
 import json
 import stat
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -42,8 +44,23 @@ def test_private_keys_are_readable_by_their_owner_only_and_no_kit_holds_another_
 
 def test_an_expired_kit_is_refused_in_one_line(tmp_path: Path) -> None:
     provision(tmp_path / "kits", ["a", "b"], "localhost:9443", days=-0.001)
-    with pytest.raises(SettingsError, match="certificate is not valid now") as caught:
+    with pytest.raises(SettingsError, match=r"certificate is not valid after .*; expected now, .* clock") as caught:
         read_kit(tmp_path / "kits" / "sites" / "a", "site")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_clock_that_is_slow_by_more_than_minutes_is_one_line(kits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) - timedelta(minutes=minutes)
+
+    monkeypatch.setattr("resight.federated.provision.datetime", Slow)
+    minutes = 4.0
+    assert read_kit(kits / "sites" / "north", "site").options.name == "north"
+    minutes = 6.0
+    with pytest.raises(SettingsError, match=r"certificate is not valid before .*; expected now, .* clock") as caught:
+        read_kit(kits / "sites" / "north", "site")
     assert "\n" not in str(caught.value)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -13,10 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 
 from resight.cohorts import PhantomOptions, write_phantom
+from resight.errors import TrainingError
+from resight.federated.client import _refusal
 from resight.federated.provision import provision
 
 SETTINGS = """
@@ -58,9 +63,11 @@ class Federation:
         (folder / "experiment.toml").write_text(SETTINGS)
         provision(folder / "kits", ["north", "south", "west"], f"127.0.0.1:{self.port}")
 
-    def start(self, name: str, *words: object) -> None:
+    def start(self, name: str, *words: object, before: str = "") -> None:
+        """Start a command; `before` is Python that runs first in its process, to make it unlike the others."""
         log = (self.folder / f"{name}.log").open("ab")
-        command = [sys.executable, "-m", "resight.cli.main", "federate", *map(str, words)]
+        program = f"import sys\n{before}\nfrom resight.cli.main import main\nsys.exit(main())"
+        command = [sys.executable, "-c", program, "federate", *map(str, words)]
         self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         log.close()
 
@@ -68,10 +75,11 @@ class Federation:
         kit, out = self.folder / "kits" / "server", self.folder / "server"
         self.start("server", "server", "experiment.toml", "--kit", kit, "--out", out, *words)
 
-    def site(self, name: str, kit: Path | None = None) -> None:
+    def site(self, name: str, kit: Path | None = None, title: str = "", before: str = "") -> None:
         kit, data = kit or self.folder / "kits" / "sites" / name, f"cohort.path={self.folder / f'{name}.csv'}"
-        words = ("--kit", kit, "--out", self.folder / name, "--set", data, "--set", "cohort.images=phantom")
-        self.start(name, "client", "experiment.toml", *words, "--wait-s", "60")
+        title = title or name
+        words = ("--kit", kit, "--out", self.folder / title, "--set", data, "--set", "cohort.images=phantom")
+        self.start(title, "client", "experiment.toml", *words, "--wait-s", "60", before=before)
 
     def kill(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGKILL)
@@ -85,7 +93,7 @@ class Federation:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 240.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             logs = "\n".join(f"{name}: {self.log(name)[-800:]}" for name in self.processes)
@@ -121,7 +129,7 @@ def test_a_site_and_the_server_are_killed_and_come_back(federation: Federation, 
     before = federation.rounds()
     federation.site("west")
     federation.server("--resume")
-    federation.until(lambda: all(p.poll() is not None for p in federation.processes.values()), 90)
+    federation.until(lambda: all(p.poll() is not None for p in federation.processes.values()))
 
     assert {name: p.returncode for name, p in federation.processes.items()} == dict.fromkeys(federation.processes, 0)
     found = json.loads((tmp_path / "server" / "federation.json").read_text())["outcomes"]["federated"]
@@ -165,6 +173,74 @@ def test_strangers_stay_outside_and_a_taken_port_is_one_line(federation: Federat
         context = ssl.create_default_context(cafile=str(authority))
         context.load_cert_chain(certificate, key)
         assert not _answers(context, address), f"the server answers a {name} certificate"
+
+
+OTHER_VERSION = """
+import resight.federated.site as site
+site.version = lambda _: "99.0"
+"""
+OTHER_CLOCK = """
+import datetime, time
+import flwr.supernode.node_auth_http_interceptor as signer
+clock, stamp = time.time, signer.now
+time.time = lambda: clock() + ({seconds})
+signer.now = lambda: stamp() + datetime.timedelta(seconds={seconds})
+"""
+
+
+@pytest.mark.slow
+def test_sites_that_do_not_fit_end_with_one_line_that_says_why(federation: Federation, tmp_path: Path) -> None:
+    federation.server()
+    federation.until(lambda: "listening on" in federation.log("server"))
+    sites = tmp_path / "kits" / "sites"
+
+    unlisted = tmp_path / "unlisted-kit"
+    shutil.copytree(sites / "north", unlisted)
+    key, certificate = _certificate(tmp_path / "new", tmp_path / "kits" / "ca", 1.0, foreign=False)
+    shutil.copy(key, unlisted / "site.key")
+    shutil.copy(certificate, unlisted / "site.crt")
+
+    federation.site("north", unlisted, "unlisted")
+    federation.site("south", title="newer", before=OTHER_VERSION)
+    federation.site("west", title="fast", before=OTHER_CLOCK.format(seconds=60))
+    expected = {
+        "unlisted": "this site's key is not on the server's roster",
+        "newer": "the server does not take this site (version '99.0' at the site, '0.1.0' at the server)",
+        "fast": "seconds ahead of the server's. Set the clock",
+    }
+    for title, reason in expected.items():
+        federation.until(lambda title=title: federation.processes[title].poll() is not None)
+        assert federation.processes[title].returncode == 6, federation.log(title)
+        assert reason in federation.log(title).splitlines()[-1]
+        assert "Traceback" not in federation.log(title)
+        assert not (tmp_path / title / "predictions.csv").exists()
+    lines = [json.loads(line) for line in (tmp_path / "server" / "rounds.jsonl").read_text().splitlines()]
+    assert [(line["site"], line["reason"]) for line in lines] == [
+        ("south", "version '99.0' at the site, '0.1.0' at the server")
+    ]
+    assert federation.processes["server"].poll() is None
+    assert "Traceback" not in federation.log("server")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "reason"),
+    [
+        (7.0, "clock is 7 seconds ahead of the server's. Set the clock"),
+        (-400.0, "clock is 400 seconds behind the server's. Set the clock"),
+        (-200.0, "does not accept this site's key"),
+        (0.0, "does not accept this site's key"),
+    ],
+)
+def test_a_signature_that_is_refused_names_the_clock_where_it_is_the_clock(
+    monkeypatch: pytest.MonkeyPatch, ahead: float, reason: str
+) -> None:
+    now = 1.8e9
+    monkeypatch.setattr(time, "time", lambda: now + ahead)
+    answer = httpx.Response(401, headers={"date": email.utils.formatdate(now, usegmt=True)})
+    error = httpx.HTTPStatusError("401", request=httpx.Request("POST", "https://server"), response=answer)
+    with pytest.raises(TrainingError, match=reason) as caught:
+        _refusal(error, "server:9443")
+    assert "\n" not in str(caught.value)
 
 
 def _answers(context: ssl.SSLContext, address: tuple[str, int]) -> bool:

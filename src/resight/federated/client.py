@@ -23,8 +23,6 @@ from resight.federated.wire import client_app, flower, unpack
 
 _POLL_S: Final = 0.3
 _RETRY_S: Final = 1.0
-_MOST_SKEW_S: Final = 300.0
-"""Flower refuses requests that were signed longer ago."""
 
 
 class _LostError(Exception):
@@ -154,7 +152,11 @@ def _one(fleet: _Fleet, app: Any) -> bool:
             protobuf.make_push_object_fn_protobuf(fleet.client.PushObject, fleet.node, run_id, pushed.session_id),
             object_ids_to_push=set(pushed.objects_to_push),
         )
-    return unpack(message.content).kind == "done"
+    request = unpack(message.content)
+    if request.kind == "done" and (reason := request.facts.get("reason")):
+        fix = "Correct it and start again; the same command takes part from the next round on."
+        raise TrainingError(f"the server does not take this site ({reason})", fix=fix)
+    return request.kind == "done"
 
 
 def _tls(kit: Kit) -> ssl.SSLContext:
@@ -190,9 +192,14 @@ def _refusal(error: Any, target: str) -> None:
     response = error.response
     if response.status_code == 401:
         date = response.headers.get("date")
-        skew = 0.0 if date is None else email.utils.parsedate_to_datetime(date).timestamp() - time.time()
-        if abs(skew) > _MOST_SKEW_S:
-            found, fix = f"this machine's clock differs by {skew:.0f} seconds from the server's", "Set the clock."
+        ahead = 0.0 if date is None else time.time() - email.utils.parsedate_to_datetime(date).timestamp()
+        limits = flower("flwr.common.constant")
+        tolerated = limits.SYSTEM_TIME_TOLERANCE - 1  # the date header counts whole seconds
+        if ahead > tolerated or -ahead > limits.TIMESTAMP_TOLERANCE + tolerated:
+            found = (
+                f"this machine's clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the server's"
+            )
+            fix = "Set the clock, best by a time server."
             raise TrainingError(found, where=target, fix=fix) from error
         fix = "Ask for a start-up kit of this federation."
         raise TrainingError("the server does not accept this site's key", where=target, fix=fix) from error

@@ -29,6 +29,8 @@ from resight.types import Progress, silent
 CHECKPOINT = "server.safetensors"
 _MOST_REPEATS = 3
 """Rounds in a row that may fail before the server gives up."""
+_GOODBYE_S = 10.0
+"""How long a site that does not fit may take to hear why."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Coordinator:
             if reason:
                 refused.add(name)
                 self._refuse(name, -1, reason)
+                self.transport.ask({name: Message("done", facts={"reason": reason})}, _GOODBYE_S)
             else:
                 self.members[name] = reply.facts
                 for note in reply.facts.get("notes", ()):

@@ -1,7 +1,6 @@
 """One round of training at a site: a few passes from the shared weights; the same bits again, unless noise hides them.
 
-What a federation does not use of the training options: moving average and patience, as the server keeps the weights and
-the number of rounds. `precision = "auto"` is fp32, so that all sites compute alike.
+Rounds and local epochs take the place of `epochs`; `precision = "auto"` is fp32, so that all sites compute alike.
 """
 
 from __future__ import annotations
@@ -83,6 +82,8 @@ def train_locally(
         SettingsError: a network or option that per-image clipping cannot be done with.
     """
     torch.use_deterministic_algorithms(options.deterministic)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     device = choose_device(options.device, where="training.device")
     with_channels_last(model.to(device)).train()
     private = privacy.differential == "example"
@@ -112,19 +113,26 @@ def train_locally(
             torch.manual_seed(step_seed(place.seed, number))
             rate = learning_rate(whole, number, steps_per_epoch)
             rates, steps = rates + rate, steps + 1
+            stepper.begin(rate)
             if batch is None:
-                stepper.step(None, rate)
+                stepper.noise_alone()
+                stepper.end()
                 continue
             batch = mix(batch, mixup, place.seed, number)
             if options.label_smoothing:
                 batch = replace(batch, targets=smoothed(batch.targets, options.label_smoothing, task))
-            with autocast(precision, device):
-                value = objective(stepper.network, batch).float()
-            if not torch.isfinite(value):
-                fix = "Lower training.learning_rate, or set training.precision to fp32."
-                raise TrainingError(f"the loss is not finite in round {place.number + 1}", fix=fix)
-            stepper.step(value, rate)
-            total += float(value.detach())
+            known = batch.mask.sum().clamp(min=1)
+            for rows in torch.arange(len(batch.images)).chunk(options.accumulate):
+                part = batch.part(rows)
+                with autocast(precision, device):
+                    value = objective(stepper.network, part)
+                value = value.float() * (part.mask.sum() / known)
+                if not torch.isfinite(value):
+                    fix = "Lower training.learning_rate, or set training.precision to fp32."
+                    raise TrainingError(f"the loss is not finite in round {place.number + 1}", fix=fix)
+                value.backward()
+                total += float(value.detach())
+            stepper.end()
     stepper.close()
     return Trained(steps, rates / steps, total / steps, min(1.0, options.batch_size / len(data)))
 
@@ -141,21 +149,21 @@ class _Plain:
         del steps
         yield from reader.batches(order, epoch=epoch)
 
-    def step(self, value: torch.Tensor | None, rate: float) -> None:
+    def begin(self, rate: float) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        self._backward(value)
+
+    def noise_alone(self) -> None:
+        raise AssertionError("batches that are not drawn by chance are not empty")
+
+    def end(self) -> None:
+        if self._options.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._options.clip_norm)
         self._optimizer.step()
 
     def close(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-
-    def _backward(self, value: torch.Tensor | None) -> None:
-        assert value is not None
-        value.backward()
-        if self._options.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._options.clip_norm)
 
 
 class _Private(_Plain):
@@ -163,8 +171,8 @@ class _Private(_Plain):
 
     def __init__(self, model: nn.Module, options: TrainingOptions, privacy: PrivacyOptions) -> None:
         check_network(model)
-        if options.imbalance.endswith("sampler") or options.mixup:
-            found = "mixup" if options.mixup else options.imbalance
+        if options.imbalance.endswith("sampler") or options.mixup or options.accumulate > 1:
+            found = "mixup" if options.mixup else "accumulate" if options.accumulate > 1 else options.imbalance
             fix = "Switch it off: the accounting needs images that are drawn alike and one at a time."
             raise SettingsError(found, where="privacy.differential = 'example'", fix=fix)
         super().__init__(model, options)
@@ -200,13 +208,13 @@ class _Private(_Plain):
                 if hasattr(parameter, name):
                     delattr(parameter, name)
 
-    def _backward(self, value: torch.Tensor | None) -> None:
-        if value is not None:
-            value.backward()
-            return
-        for parameter in self.network.parameters():  # nothing but noise
+    def noise_alone(self) -> None:
+        for parameter in self.network.parameters():
             if parameter.requires_grad:
                 parameter.grad_sample = torch.zeros((0, *parameter.shape), device=parameter.device)
+
+    def end(self) -> None:
+        self._optimizer.step()  # clips by itself, image by image
 
 
 def _joined(parts: list[Batch]) -> Batch:

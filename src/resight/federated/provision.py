@@ -139,9 +139,11 @@ def read_kit(folder: Path, role: str) -> Kit:
         raise SettingsError("the kit is not that of its authority, or was changed", where=where, fix=fix) from error
     now = datetime.now(UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        until = certificate.not_valid_after_utc.isoformat(timespec="seconds")
+        early = now < certificate.not_valid_before_utc
+        limit = certificate.not_valid_before_utc if early else certificate.not_valid_after_utc
+        found = f"the certificate is not valid {'before' if early else 'after'} {limit.isoformat(timespec='seconds')}"
         fix = "Check this machine's clock, or ask for a new kit."
-        raise SettingsError(f"the certificate is not valid now (until {until})", where=where, fix=fix)
+        raise SettingsError(found, where=where, expected=f"now, {now.isoformat(timespec='seconds')}", fix=fix)
     sites = json.loads(text)["sites"]
     roster = {name: bytes.fromhex(one["sign"]) for name, one in sites.items()}
     return Kit(folder, options, authority, roster, {name: one["node"].encode() for name, one in sites.items()})

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from resight.cohorts import CohortOptions
 from resight.experiments import ExperimentSettings
 from resight.experiments.settings import ReportOptions, StoreOptions
 from resight.settings import Options
+from resight.training import TrainingOptions
 
 
 class StrategyChoice(Options):
@@ -78,9 +79,25 @@ class SimulationOptions(Options):
     baselines: bool = Field(default=True, description="also train on all images together, and each site alone")
 
 
+class LocalTraining(TrainingOptions):
+    """Training at a site: rounds and local epochs take the place of `epochs`."""
+
+    ema_decay: float = Field(default=0.0, description="0: weights are averaged over sites, not over steps")
+    patience: int = Field(default=0, description="0: the number of rounds is fixed")
+
+    @field_validator("ema_decay", "patience")
+    @classmethod
+    def _unused(cls, value: float, info: ValidationInfo) -> float:
+        if value:
+            reason = "weights are averaged over sites" if info.field_name == "ema_decay" else "rounds are counted"
+            raise ValueError(f"0 in a federation, where {reason}")
+        return value
+
+
 class FederatedSettings(ExperimentSettings):
     """One experiment that several sites carry out without showing each other their images."""
 
+    training: LocalTraining = Field(default_factory=LocalTraining)  # pyright: ignore[reportIncompatibleVariableOverride]
     federation: FederationOptions = Field(default_factory=FederationOptions)
     simulation: SimulationOptions = Field(default_factory=SimulationOptions)
 
