@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from math import prod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,6 +38,29 @@ def layout(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a published file."""
     lines = (line.split() for line in (GOLDEN / f"{name}.txt").read_text().splitlines())
     return {key: () if shape == "scalar" else tuple(map(int, shape.split("x"))) for key, shape in lines}
+
+
+@pytest.fixture(scope="module")
+def formula() -> ModuleType:
+    """The script that asked timm's own networks."""
+    script = Path(__file__).parents[2] / "benchmarks" / "timm_outputs.py"
+    spec = importlib.util.spec_from_file_location("timm_outputs", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_logits_are_those_of_timm_itself(name: str, formula: ModuleType, tmp_path: Path) -> None:
+    save_file(formula.weights_by_formula(layout(name)), tmp_path / "timm.safetensors")
+    network = build_backbone("resnet", num_classes=1000, **OURS[name]).eval()
+    load_weights(network, tmp_path / "timm.safetensors", least_share=1.0)
+    with torch.no_grad():
+        logits = network.double()(formula.image().double())[0, : formula.KEPT]
+    theirs = json.loads((GOLDEN / "outputs.json").read_text())["logits"][name]
+    torch.testing.assert_close(logits, torch.tensor(theirs, dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
 def meta(options: dict[str, Any]) -> Backbone:

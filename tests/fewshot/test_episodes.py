@@ -94,6 +94,20 @@ def test_rare_labels_are_found_from_a_few_and_rarer_ones_are_not_estimable(world
         "simpleshot", features, targets, ("first", "nearly never"), patients, shots=5, draws=30, base=features
     )
     assert found[0].auroc.low > 0.65
-    assert found[1].auroc.undefined_because == "4 positive images are too few for 5 shots"
+    assert found[1].auroc.undefined_because == (
+        "4 positive images of 2 patients: too few for 5 shots and others to judge"
+    )
     with pytest.raises(CohortError, match="shots = 0"):
         rare_labels("cache", features, targets, ("a", "b"), patients, shots=0, draws=30, base=features)
+
+
+def test_patients_with_both_serve_as_positives_and_are_what_limits() -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(40), 3)
+    targets = ((patients < 8) & (np.arange(120) % 3 == 0)).astype(float)[:, None]  # each ill one has two normal images
+    features = rng.normal(size=(120, 6)) + 3 * targets
+    options = {"draws": 20, "base": features}
+    found = rare_labels("simpleshot", features, targets, ("rare",), patients, shots=7, **options)
+    assert found[0].auroc.n > 12, "negatives drawn first take so many of the eight away that about 4 draws are left"
+    found = rare_labels("simpleshot", features, targets, ("rare",), patients, shots=8, **options)
+    assert "8 positive images of 8 patients" in found[0].auroc.undefined_because

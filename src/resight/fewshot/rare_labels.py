@@ -82,10 +82,12 @@ def rare_labels(
                 continue
             scores = classifier.scores(features[support], target[support].astype(int), features[rest], 2)
             values[number] = auroc(target[rest], scores[:, 1] - scores[:, 0]).value
-        positives = int(np.nansum(target > 0))
+        positive = target > 0
+        positives, owners = int(positive.sum()), len(np.unique(patients[positive]))
         value = over_draws(values, "draws")
         if value.undefined_because:
-            value = MetricValue.undefined(f"{positives} positive images are too few for {shots} shots", positives)
+            few = f"{positives} positive images of {owners} patients: too few for {shots} shots and others to judge"
+            value = MetricValue.undefined(few, positives)
         found.append(RareLabel(label, shots, value, positives))
     return tuple(found)
 
@@ -96,7 +98,7 @@ def _support(
     """So many positives and negatives, all of different patients; None where there are not enough."""
     chosen: list[int] = []
     seen: set[object] = set()
-    for wanted in (0.0, 1.0):
+    for wanted in (1.0, 0.0):  # the rare ones first: a patient who has both is worth more as a positive
         rows = rng.permutation(np.flatnonzero(target == wanted))
         mine: list[int] = []
         for row in rows:
