@@ -30,7 +30,7 @@ from torch import nn
 from resight.backbones import Backbone
 from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights
 from resight.evaluation import OperatingRule, choose_operating_points, decide, fit_calibration
-from resight.fairness import AuditOptions, audit, effects, mitigate
+from resight.fairness import Audit, AuditOptions, Effect, audit, effects, mitigate
 from resight.fairness.groups import make_groupings
 from resight.models import Classifier, ModelOptions, build_classifier
 from resight.predictions import Predictions
@@ -40,6 +40,7 @@ from resight.training import TrainingOptions, fit, predict_logits
 from resight.training.data import TrainingData
 from resight.training.norms import adapt_norms
 from resight.training.validate import view_features
+from resight.types import MetricValue
 
 FOLDS, SIDE_PX, STAGE, HIDDEN = 5, 128, -2, 64
 TRAINED: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "group_dro": {"objective": {"name": "group_dro", "options": {"step_size": 0.1}}},
     "adversarial": {"objective": {"name": "adversarial"}},
 }
+KEPT = ("equalised_odds_gap", "calibration_gap", "balanced_accuracy")
 AFTERWARDS = ("equal_sensitivity", "equalised_odds", "recalibrate")
 CPU = torch.device("cpu")
 
@@ -206,6 +208,69 @@ def judged_rows(tables: list[Predictions]) -> Predictions:
     return Predictions(together, tables[0].labels, "multilabel")
 
 
+def page(study: Study, found: Audit, changes: dict[str, dict[str, tuple[Effect, ...]]]) -> tuple[str, dict[str, Any]]:
+    """Tables for the documentation, and the figures behind them."""
+    lines = [
+        f"{found.images} images, {found.patients} patients. {len(found.found)} of {found.tests} tests find a difference"
+        " after Holm's correction.",
+        "",
+    ]
+    differences = list(
+        {(d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]}.values()
+    )
+    if differences:
+        lines += [
+            "| group | label | metric | in the group | in the others | p (Holm) |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {d.attribute} {d.group} | {d.label or 'any'} | {d.metric.replace('_', ' ')} | {d.value} | {d.rest} "
+            f"| {d.p_holm:.2g} |"
+            for d in differences
+        ]
+        lines.append("")
+    for attribute, methods in changes.items():
+        lines.append(f"By {attribute}: equalised-odds gap, and in brackets the change of balanced accuracy.")
+        lines.append("")
+        lines.append("| training or thresholds | " + " | ".join(study.labels) + " |")
+        lines.append("| --- |" + " --- |" * len(study.labels))
+        usual = {e.label: e for e in next(iter(methods.values())) if e.metric == "equalised_odds_gap"}
+        lines.append("| usual | " + " | ".join(_cell(usual[label].before) for label in study.labels) + " |")
+        for method, effect in methods.items():
+            by = {(e.label, e.metric): e for e in effect}
+            kind = "calibration_gap" if method == "recalibrate" else "equalised_odds_gap"
+            name = f"`{method}` (calibration gap)" if method == "recalibrate" else f"`{method}`"
+            cells = [_after(by[label, kind], by[label, "balanced_accuracy"]) for label in study.labels]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    facts = {
+        "images": found.images,
+        "patients": found.patients,
+        "tests": found.tests,
+        "differences": found.found,
+        "notes": found.notes,
+        "changes": {
+            attribute: {method: [e for e in effect if e.metric in KEPT] for method, effect in methods.items()}
+            for attribute, methods in changes.items()
+        },
+    }
+    return "\n".join(lines), facts
+
+
+def _cell(value: MetricValue) -> str:
+    return "not estimable" if np.isnan(value.value) else f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _after(gap: Effect, accuracy: Effect) -> str:
+    """Bold where the interval of the change is below 0; a star where balanced accuracy is lower beyond chance."""
+    if np.isnan(gap.after.value):
+        return "not estimable"
+    change = f"{gap.change.value:+.2f}, {gap.change.low:+.2f} to {gap.change.high:+.2f}"
+    text = f"{gap.before.value:.2f} to {gap.after.value:.2f} ({change})"
+    star = "\\*" if accuracy.change.high < 0 else ""
+    return (f"**{text}**" if gap.change.high < 0 else text) + f" [{accuracy.change.value:+.2f}{star}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=("nih", "isic"))
@@ -241,7 +306,7 @@ def main() -> None:
         for attribute in study.by
     }
     found = audit(before, AuditOptions(by=study.by, edges=study.edges, bootstrap=given.bootstrap))
-    changes: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, tuple[Effect, ...]]] = {}
     for attribute in study.by:
         after = {name: judged_rows(tables(training, attribute)) for name, training in TRAINED.items()}
         for method in AFTERWARDS:
@@ -251,15 +316,10 @@ def main() -> None:
         print(attribute, round(time.process_time() - began), "s", flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     before.write(given.out / f"{study.name}_predictions.csv.gz")
-    result = {
-        "images": len(before),
-        "patients": study.images["patient_id"].nunique(),
-        "folds": FOLDS,
-        "seeds": given.seeds,
-        "audit": found.to_dict(),
-        "changes": changes,
-    }
-    write_json(given.out / f"{study.name}.json", result)
+    text, facts = page(study, found, changes)
+    (given.out / f"{study.name}.md").write_text(text, encoding="utf-8")
+    write_json(given.out / f"{study.name}.json", {"folds": FOLDS, "networks_averaged": given.seeds, **facts})
+    print(text)
     print(round(time.process_time() - began), "s of one core")
 
 

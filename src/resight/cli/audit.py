@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -150,14 +150,12 @@ def _show(found: Audit, name: str) -> None:
 
 def _show_gaps(found: Audit) -> None:
     """Of every attribute the label with the widest equalised-odds and calibration gaps."""
-    rows: list[Sequence[object]] = []
-    for attribute in dict.fromkeys(gap.attribute for gap in found.gaps):
-        for metric in ("equalised_odds", "observed_minus_expected", "auroc"):
-            known = [g for g in found.gaps if g.attribute == attribute and g.metric == metric and g.groups > 1]
-            known = [gap for gap in known if gap.worst]
-            if known:
-                widest = max(known, key=lambda gap: gap.gap.value)
-                rows.append((attribute, _words(metric), widest.label, widest.gap, widest.worst, widest.best))
+    from resight.fairness import widest_gaps
+
+    rows = [
+        (gap.attribute, _words(gap.metric), gap.label, gap.gap, gap.worst, gap.best)
+        for gap in widest_gaps(found, ("equalised_odds", "observed_minus_expected", "auroc"))
+    ]
     if rows:
         result_table(("by", "gap", "widest for", "largest less smallest", "worst", "best"), rows)
 

@@ -16,6 +16,7 @@ from resight.evidence.content import (
 )
 from resight.evidence.doubt import doubt_section
 from resight.evidence.explained import write_evidence_page
+from resight.evidence.explanations import explanation_section, verdict_words
 from resight.evidence.pack import PackContent, checklists_csv, missing_in_pack, pack_page
 from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.pdf import write_pdf
@@ -45,6 +46,7 @@ __all__ = [
     "checklists_csv",
     "doubt_section",
     "draft_text",
+    "explanation_section",
     "missing_in_pack",
     "pack_page",
     "questions",
@@ -54,6 +56,7 @@ __all__ = [
     "render_report",
     "study_page",
     "team_page",
+    "verdict_words",
     "worklist_page",
     "write_evidence_page",
     "write_page",

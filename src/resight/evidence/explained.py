@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from resight.errors import OutputError
-from resight.evidence.page import asset, environment, write_html
-from resight.evidence.theme import style_variables
+from resight.evidence.explanations import explanation_section
+from resight.evidence.page import Page, render_page, write_html
 from resight.evidence.wording import number
+from resight.explain import MapScores
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def write_evidence_page(
     title: str,
     method: str,
     limits: Sequence[str] = (),
+    scores: MapScores | None = None,
 ) -> None:
     """Write the page; pictures are taken into it, so that it can be sent alone.
 
@@ -53,6 +54,7 @@ def write_evidence_page(
         title: name of the model.
         method: name of the explainer.
         limits: what is to be kept in mind, one sentence each.
+        scores: what was measured of the maps.
 
     Raises:
         OutputError: the page cannot be written or a picture is gone.
@@ -68,20 +70,16 @@ def write_evidence_page(
         nearest = rows["nearest"].iloc[0] if "nearest" in rows.columns else ""
         near = tuple(part for part in str(nearest or "").split("; ") if part)
         pictures.append(_Picture(str(name), tuple(findings), "" if failed.empty else str(failed.iloc[0]), alerts, near))
-    text = (
-        environment()
-        .get_template("explained.html")
-        .render(
-            title=title,
-            method=method,
-            limits=list(limits),
-            pictures=pictures,
-            style=Markup(asset("report.css")),  # noqa: S704 - our own file
-            light=Markup(style_variables(dark=False)),  # noqa: S704 - our own colours
-            dark=Markup(style_variables(dark=True)),  # noqa: S704
-        )
+    page = Page(
+        kind=f"Evidence by {method}",
+        title=f"{title}: evidence",
+        sections=() if scores is None else (explanation_section(scores),),
+        lead="Colour marks what the method finds influential for a label; it does not prove that the model looked at "
+        "the disease.",
+        warnings=tuple(limits),
+        notice="Evidence maps explain a model, not a patient.",
     )
-    write_html(path, text)
+    write_html(path, render_page(page, "explained.html", pictures=pictures))
 
 
 def _finding(folder: Path, row: Mapping[Any, Any], said: Mapping[tuple[str, str], Mapping[Any, Any]]) -> _Finding:

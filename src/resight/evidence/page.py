@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -39,12 +40,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page; `kind` stands small above the title, `lead` below it."""
+    """A whole page.
+
+    Attributes:
+        kind: stands small above the title.
+        title: its heading.
+        sections: in order.
+        lead: stands below the title.
+        warnings: stand below the lead, one sentence each.
+        notice: what the page is and is not, at its end.
+    """
 
     kind: str
     title: str
     sections: tuple[Section, ...]
     lead: str = ""
+    warnings: tuple[str, ...] = ()
+    notice: str = "This page describes one analysis of past images. It is no approval for use on patients."
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -56,13 +68,20 @@ def write_page(path: Path, page: Page) -> None:
     write_html(path, render_page(page))
 
 
-def render_page(page: Page) -> str:
-    """A page as HTML; all text is escaped."""
+def render_page(page: Page, template: str = "page.html", **values: Any) -> str:
+    """A page as HTML; all text is escaped.
+
+    Args:
+        page: what every page has.
+        template: one that extends `layout.html`.
+        **values: what that template shows besides.
+    """
     return (
         environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
             page=page,
+            **values,
             style=Markup(asset("report.css")),  # noqa: S704 - our own file
             light=Markup(style_variables(dark=False)),  # noqa: S704 - our own colours
             dark=Markup(style_variables(dark=True)),  # noqa: S704

@@ -12,12 +12,14 @@ import torch
 
 from resight.errors import DataError, PredictionsError
 from resight.evaluation import Budgets
+from resight.experiments.groups import GroupFindings
 from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.explain import NearestCases, Verdict
+from resight.experiments.trust_facts import trust_facts
+from resight.explain import MapScores, NearestCases, Verdict
 from resight.imaging import Sentinels, tone
 from resight.models import Classifier, Novelty, channels_last
 from resight.models.manifest import Manifest
@@ -103,10 +105,10 @@ def make_manifest(
     inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
-    reference: dict[str, Any] | None = None,
-    budgets: Budgets | None = None,
-    verdict: Verdict | None = None,
-    groups: tuple[str, ...] = (),
+    reference: dict[str, Any] | None,
+    budgets: Budgets | None,
+    scores: MapScores,
+    groups: GroupFindings,
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -119,8 +121,8 @@ def make_manifest(
         record: of the run, for versions and counts.
         reference: from `remember`.
         budgets: ways to run the network for less work.
-        verdict: on the evidence maps; a failed one becomes a limit.
-        groups: what an audit by groups found, one sentence each.
+        scores: of the evidence maps; a failed verdict becomes a limit.
+        groups: what an audit by groups found; differences become limits.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -140,7 +142,8 @@ def make_manifest(
         sentinels=sentinels.to_dict(),
         reference=reference,
         intended_use=settings.intended_use,
-        limits=(*_limits(settings, judged, verdict), *groups, *(inputs.sentences if inputs else ())),
+        limits=(*_limits(settings, judged, scores.verdict), *groups.sentences, *(inputs.sentences if inputs else ())),
+        trust=trust_facts(judged.uncertainty, groups, scores),
         metrics=_figures(judged, inputs) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),
@@ -166,7 +169,7 @@ def _figures(judged: Judged, inputs: InputReport | None) -> dict[str, Any]:
     return figures | {name: one.to_dict() for name, one in more.items() if one is not None}
 
 
-def _limits(settings: ExperimentSettings, judged: Judged, verdict: Verdict | None) -> tuple[str, ...]:
+def _limits(settings: ExperimentSettings, judged: Judged, verdict: Verdict) -> tuple[str, ...]:
     limits = ["For research use only; not a medical device."]
     if not settings.intended_use:
         limits.append("No intended use was stated.")
@@ -174,6 +177,6 @@ def _limits(settings: ExperimentSettings, judged: Judged, verdict: Verdict | Non
         limits.append("No test image had a label: all figures come from the images that chose epoch and thresholds.")
     if settings.split.group == ("none",):
         limits.append("Patients were not known, so training and test may share some.")
-    if verdict is not None and not verdict.passed:
+    if not verdict.passed:
         limits.append(f"Its evidence maps are not trustworthy: {' '.join(verdict.reasons)}")
     return (*limits, *judged.evaluation.notes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resight.errors import SettingsError
 from resight.evidence import SubgroupRow
 from resight.experiments.judge import Judged
 from resight.experiments.settings import ExperimentSettings
-from resight.fairness import Audit, AuditOptions, audit, make_groupings
+from resight.fairness import Audit, AuditOptions, audit, make_groupings, widest_gaps
 
 _SHOWN = ("auroc", "sensitivity", "specificity", "observed_minus_expected")
 
@@ -20,10 +21,12 @@ class GroupFindings:
     Attributes:
         rows: groups with labels in which at least one metric is estimable.
         sentences: differences that outlast the correction, or that there are none, or that nobody can tell.
+        gaps: of each attribute the widest equalised-odds and calibration gaps, one sentence each.
     """
 
     rows: tuple[SubgroupRow, ...] = ()
     sentences: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
 
 def group_findings(settings: ExperimentSettings, judged: Judged) -> GroupFindings:
@@ -50,7 +53,7 @@ def group_findings(settings: ExperimentSettings, judged: Judged) -> GroupFinding
         if one.label and any(one.metrics[name].value == one.metrics[name].value for name in _SHOWN)
         for metrics in [{name: one.metrics[name] for name in _SHOWN}]
     )
-    return GroupFindings(rows, _sentences(found, by))
+    return GroupFindings(rows, _sentences(found, by), tuple(_gaps(found)))
 
 
 def _sentences(found: Audit, by: list[str]) -> tuple[str, ...]:
@@ -67,3 +70,9 @@ def _sentences(found: Audit, by: list[str]) -> tuple[str, ...]:
         f"None of {found.tests} tests finds a difference by {', '.join(by)} after Holm's correction. "
         "In small groups that is no proof of fairness.",
     )
+
+
+def _gaps(found: Audit) -> Iterator[str]:
+    for gap in widest_gaps(found, ("equalised_odds", "observed_minus_expected")):
+        name = {"equalised_odds": "Equalised-odds gap", "observed_minus_expected": "Calibration gap"}[gap.metric]
+        yield f"{name} by {gap.attribute}, widest for {gap.label}: {gap.gap}; worst in {gap.worst}, best in {gap.best}."

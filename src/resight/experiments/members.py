@@ -93,6 +93,12 @@ def train_members(
     return Ensemble(tuple(models), tuple(fits), validation, folds, logits)
 
 
+def member_training(settings: ExperimentSettings, prepared: Prepared) -> tuple[RowMask, int]:
+    """Which images the first member learns from, and the seed of its weights and order."""
+    plans, _ = _plans(settings, prepared)
+    return plans[0].train, plans[0].seed
+
+
 def new_classifier(settings: ExperimentSettings, prepared: Prepared, seed: int) -> Classifier:
     """A classifier with fresh weights that are a function of the seed alone."""
     torch.manual_seed(seed)

@@ -18,22 +18,21 @@ from resight.evidence import (
     ReportContent,
     SplitSummary,
     doubt_section,
+    explanation_section,
+    verdict_words,
 )
+from resight.experiments.explaining import EXPLAINER
 from resight.experiments.groups import GroupFindings
 from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.explain import Verdict, build_explainer, overlay
-from resight.explain import judge as judge_maps
+from resight.explain import MapScores, build_explainer, overlay
 from resight.imaging import Sentinels
 from resight.settings import dump_toml
 from resight.types import Cohort, Progress
 
-_EXPLAINER = "gradcam"
-_JUDGED_MAPS = 32
-"""Images the maps are judged on: enough for a one-sided test, seconds of work."""
 _FEW_VALUES = 8
 """An attribute with at most so many different values is shown as shares, a numeric one as quartiles."""
 
@@ -47,10 +46,10 @@ def report_content(
     inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
-    verdict: Verdict,
+    scores: MapScores,
     progress: Progress,
 ) -> ReportContent:
-    """Gather everything the report shows; `verdict` is that of `judge_evidence`."""
+    """Gather everything the report shows."""
     cohort = prepared.cohort
     return ReportContent(
         title=settings.name,
@@ -65,16 +64,16 @@ def report_content(
         histories=tuple(result.history for result in ensemble.fits),
         best_epochs=tuple(result.best_epoch for result in ensemble.fits),
         examples=_examples(settings, prepared, ensemble, judged, progress),
-        explained_by=_EXPLAINER,
+        explained_by=EXPLAINER,
         limits=judged.notes,
-        sections=(doubt_section(judged.uncertainty, _set_notes(judged)),),
+        sections=(doubt_section(judged.uncertainty, _set_notes(judged)), explanation_section(scores)),
         inputs=inputs.arms if inputs else (),
         inputs_say=inputs.sentences if inputs else (),
         prognosis=judged.prognosis,
-        verdict=_trust_in_maps(verdict),
+        verdict=(verdict_words(EXPLAINER, scores.verdict),),
         alerts=_alerts(prepared, judged, sentinels),
         subgroups=groups.rows,
-        group_findings=groups.sentences,
+        group_findings=(*groups.sentences, *groups.gaps),
         provenance=record,
         settings_toml=dump_toml(settings),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -138,21 +137,6 @@ def _alerts(prepared: Prepared, judged: Judged, sentinels: Sentinels) -> tuple[A
     )
 
 
-def judge_evidence(prepared: Prepared, ensemble: Ensemble, judged: Judged) -> Verdict:
-    """Whether the evidence maps of the first network may be trusted, on some of the images evaluated."""
-    rows = prepared.rows[prepared.in_split(judged.evaluated_on)][:_JUDGED_MAPS]
-    model = ensemble.models[0]
-    images = torch.from_numpy(np.stack([prepared.store[int(row)] for row in rows])).to(model.mean.device)
-    return judge_maps(build_explainer(_EXPLAINER), model, images, task=prepared.cohort.task)
-
-
-def _trust_in_maps(found: Verdict) -> tuple[str, ...]:
-    if found.passed:
-        checks = "they change when the weights are random, and hiding what they mark matters more than chance"
-        return (f"The {_EXPLAINER} maps passed their checks: {checks}.",)
-    return (f"The {_EXPLAINER} maps are not trustworthy here: {' '.join(found.reasons)}",)
-
-
 def _examples(
     settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble, judged: Judged, progress: Progress
 ) -> tuple[Example, ...]:
@@ -161,7 +145,7 @@ def _examples(
         return ()
     model = ensemble.models[0].eval()
     device = next(model.parameters()).device
-    explainer = build_explainer(_EXPLAINER)
+    explainer = build_explainer(EXPLAINER)
     cohort = prepared.cohort
     row_of = {name: row for row, name in enumerate(cohort.table["image"])}
     examples: list[Example] = []

@@ -13,13 +13,14 @@ from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
 from resight.experiments.budgets import budget_lines, study_budgets
 from resight.experiments.bundling import fit_novelty, fit_sentinels, make_manifest, remember, training_cases
+from resight.experiments.explaining import CONTROL_FOLDER, save_control, score_evidence, train_control
 from resight.experiments.groups import group_findings
 from resight.experiments.inputs import InputReport, report_inputs
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
 from resight.experiments.prepare import SPLITS, Prepared, prepare
 from resight.experiments.record import environment
-from resight.experiments.reporting import judge_evidence, report_content
+from resight.experiments.reporting import report_content
 from resight.experiments.settings import ExperimentSettings, ReportOptions, StoreOptions
 from resight.models.bundle import save_bundle
 from resight.settings import begin_with, load_toml, write_json
@@ -37,8 +38,9 @@ class Run:
 
     Attributes:
         folder: holds `settings.toml`, `record.json`, `metrics.json`, `predictions.csv`, `excluded.csv`, `report.html`,
-            `bundle/`, `checkpoints/`, `cases.safetensors` (features of the training cases), and where they apply
-            `inputs.json` (several inputs), `prognosis.json` and `budgets.json` (networks with exits or gates).
+            `explanations.json`, `bundle/`, `checkpoints/`, `cases.safetensors` (features of the training cases), and
+            where they apply `inputs.json` (several inputs), `prognosis.json`, `budgets.json` (networks with exits or
+            gates) and `control/` (the network on permuted labels).
         judged: all numbers.
         prepared: the cohort as it was used.
         inputs: what each input adds; None for a network of one image alone.
@@ -76,6 +78,10 @@ def train_experiment(
     inputs = report_inputs(
         settings, prepared, ensemble, judged, folder / "checkpoints" / "images-only", resume=resume, progress=progress
     )
+    control = None
+    if settings.report.label_randomisation:
+        checkpoints = folder / "checkpoints" / "permuted-labels"
+        control = train_control(settings, prepared, checkpoints, resume=resume, progress=progress)
     if not mine.leads:  # the first process writes what all of them found
         wait_for_all()
         return Run(folder, judged, prepared, inputs)
@@ -92,19 +98,21 @@ def train_experiment(
     if study is not None:
         write_json(folder / "budgets.json", study.to_dict())
     sentinels = fit_sentinels(prepared, settings.training.seed)
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder / "bundle")
+    for made in ("bundle", CONTROL_FOLDER):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder / made)
     reference = remember(prepared, judged, sentinels, settings.training.seed)
     budgets = None if study is None else study.budgets
-    verdict = judge_evidence(prepared, ensemble, judged)
+    scores = score_evidence(settings, prepared, ensemble, judged, control)
+    write_json(folder / "explanations.json", scores.to_dict())
     groups = group_findings(settings, judged)
-    manifest = make_manifest(
-        settings, prepared, judged, inputs, sentinels, record, reference, budgets, verdict, groups.sentences
-    )
+    manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, reference, budgets, scores, groups)
     novelty = fit_novelty(prepared, ensemble, settings.training.seed)
     save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
+    if control is not None:
+        save_control(folder / CONTROL_FOLDER, control, manifest)
     training_cases(prepared, ensemble).save(folder / CASES_FILE)
-    content = report_content(settings, prepared, ensemble, judged, groups, inputs, sentinels, record, verdict, progress)
+    content = report_content(settings, prepared, ensemble, judged, groups, inputs, sentinels, record, scores, progress)
     content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):

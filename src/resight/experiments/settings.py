@@ -57,6 +57,13 @@ class ReportOptions(Options):
     groups: tuple[str, ...] = Field(
         default=("sex", "age", "view", "site"), description="attributes to audit by, where the cohort has them"
     )
+    references: Path | None = Field(
+        default=None, description="table of boxes or folder of masks that evidence maps are scored against"
+    )
+    label_randomisation: bool = Field(
+        default=False,
+        description="also train a network on permuted labels, whose maps must be others: about doubles the time",
+    )
 
 
 _RULES = (

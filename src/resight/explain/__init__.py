@@ -8,7 +8,10 @@ from resight.explain.image_grid import explain_image, onto_image_grid
 from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
 from resight.explain.nearest_cases import NearestCases, Neighbour, similar_cases
 from resight.explain.overlay import overlay
+from resight.explain.references import References
 from resight.explain.sanity import Cascade, max_sensitivity, randomisation_cascade, randomised
+from resight.explain.score_files import score_files
+from resight.explain.scores import MapScores, score_maps
 from resight.explain.trust import TrustOptions, Verdict, judge
 
 __all__ = [
@@ -18,9 +21,11 @@ __all__ = [
     "ExplainerBuilder",
     "Explanation",
     "LocalisationScores",
+    "MapScores",
     "NearestCases",
     "Neighbour",
     "PerturbationCurves",
+    "References",
     "TrustOptions",
     "Verdict",
     "attention_gates",
@@ -39,6 +44,8 @@ __all__ = [
     "randomisation_cascade",
     "randomised",
     "road",
+    "score_files",
+    "score_maps",
     "similar_cases",
     "write_evidence",
     "write_volume_map",

@@ -88,7 +88,9 @@ def localise(
         for evidence, reference in zip(maps[asked], references[asked], strict=True)
     ]
     owners = np.arange(len(maps)) if patients is None else np.asarray(patients)
-    return LocalisationScores(**_means(np.asarray(rows, dtype=np.float64), owners[asked], seed))
+    return LocalisationScores(
+        **means_by_patient(np.asarray(rows, dtype=np.float64), _MEASURES, owners[asked], seed=seed)
+    )
 
 
 def centre_map(space: tuple[int, ...]) -> Map:
@@ -147,10 +149,20 @@ def _energy(evidence: Map, reference: Region) -> float:
     return float(positive[reference].sum(dtype=np.float64) / total) if total > 0 else 0.0
 
 
-def _means(rows: Float[np.ndarray, "N K"], patients: Shaped[np.ndarray, " N"], seed: int) -> dict[str, MetricValue]:
+def means_by_patient(
+    rows: Float[np.ndarray, "N K"], names: Sequence[str], patients: Shaped[np.ndarray, " N"], *, seed: int = 0
+) -> dict[str, MetricValue]:
+    """Mean of every column with the interval of a bootstrap by patient.
+
+    Args:
+        rows: one a map, finite.
+        names: of the columns.
+        patients: whose map each row is.
+        seed: of the bootstrap.
+    """
     index, count = patient_index(patients)
     sums = csr_array(np.vstack([rows.T, np.ones(len(rows))]))
-    statistic = Statistic(sums, lambda s: {name: s[i] / s[-1] for i, name in enumerate(_MEASURES)})
+    statistic = Statistic(sums, lambda s: {name: s[i] / s[-1] for i, name in enumerate(names)})
     (replicates,) = bootstrap([statistic.by_patient(index, count)], count, replicates=1000, seed=seed)
     return {
         name: with_percentiles(MetricValue(value, n=len(rows)), replicates[name], 0.95)

@@ -1,7 +1,7 @@
 """Does the map change when the model does, and stay when the image hardly changes.
 
-Sources: cascading weight randomisation, Adebayo et al., NeurIPS 2018; maximal sensitivity, Yeh et al., NeurIPS 2019,
-definition 3.1; structural similarity, Wang et al., IEEE TIP 2004, equation 13.
+Sources: cascading weight randomisation, Adebayo et al., NeurIPS 2018, section 3.1; maximal sensitivity, Yeh et al.,
+NeurIPS 2019, definition 3.1; structural similarity, Wang et al., IEEE TIP 2004, equation 13.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Cascade:
 
     Attributes:
         randomised: `(S,)` share of the layers that are random, above 0 to 1.
-        spearman: `(S, P)` rank correlation with the map of the trained model; NaN where one of both is constant.
+        spearman: `(S, P)` rank correlation with the map of the trained model, as `alikeness` has it.
         ssim: `(S, P)` structural similarity with it, both scaled to 0 to 1; NaN where one of both is constant.
     """
 
@@ -81,9 +81,8 @@ def randomisation_cascade(
     for step, share in enumerate(shares):
         model = randomised(classifier, share=float(share), seed=seed)
         changed = _rows(explainer.explain(model, images), chosen)
-        for pair, (a, b) in enumerate(zip(original, changed, strict=True)):
-            correlation[step, pair] = spearman(a, b)
-            similarity[step, pair] = _ssim(a, b)
+        correlation[step] = alikeness(original, changed)
+        similarity[step] = [_ssim(a, b) for a, b in zip(original, changed, strict=True)]
     return Cascade(shares, correlation, similarity)
 
 
@@ -117,6 +116,16 @@ def spearman(a: Map, b: Map) -> float:
         return float("nan")
     ranks = stats.rankdata(a), stats.rankdata(b)
     return float(np.corrcoef(ranks)[0, 1])
+
+
+def alikeness(maps: Float[np.ndarray, "P *space"], others: Float[np.ndarray, "P *space"]) -> Float[np.ndarray, " P"]:
+    """Rank correlation of each map with that of another model.
+
+    Returns:
+        NaN where the map itself is the same everywhere; 0 where the other is, for it has changed as much as it can.
+    """
+    pairs = zip(maps, others, strict=True)
+    return np.array([np.nan if np.ptp(a) == 0 else spearman(a, b) if np.ptp(b) > 0 else 0.0 for a, b in pairs])
 
 
 @torch.no_grad()

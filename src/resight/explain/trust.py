@@ -16,7 +16,7 @@ from resight.errors import DataError
 from resight.explain.base import Explainer, Images
 from resight.explain.faithfulness import PerturbationCurves, perturbation_curves
 from resight.explain.localisation import centre_map, localise
-from resight.explain.sanity import randomised, spearman
+from resight.explain.sanity import alikeness, randomised
 from resight.models import Classifier
 from resight.settings import Options
 from resight.types import Task
@@ -48,11 +48,13 @@ class Verdict:
         passed: no check failed; otherwise the maps are not trustworthy here.
         reasons: one sentence for each failed check.
         measures: what was measured, by name.
+        curves: of deletion and insertion; None where the maps held no usable values.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     measures: Mapping[str, float]
+    curves: PerturbationCurves | None = None
 
 
 def judge(
@@ -62,6 +64,7 @@ def judge(
     *,
     chosen: Bool[Tensor, "B L"] | None = None,
     references: Bool[np.ndarray, "B L *space"] | None = None,
+    control: Classifier | None = None,
     task: Task = "multilabel",
     options: TrustOptions | None = None,
 ) -> Verdict:
@@ -73,11 +76,12 @@ def judge(
         images: `(B, C, *space)`, prepared, 0 to 255.
         chosen: which images and labels to explain; those with a reference, or each image's highest logit, by default.
         references: where findings are; False everywhere where no reference exists.
+        control: the same network trained on permuted labels; its maps must be others (Adebayo et al. 2018, 3.2).
         task: `multiclass` takes softmax for the probability, otherwise sigmoid.
         options: the limits.
 
     Raises:
-        DataError: no image and label is chosen, or references do not fit the maps.
+        DataError: no image and label is chosen, or references or the control's labels do not fit the maps.
     """
     options = options or TrustOptions()
     explanation = explainer.predict_and_explain(classifier, images)
@@ -86,30 +90,39 @@ def judge(
         found = f"references {references.shape}"
         raise DataError(found, where="explanations", expected=f"{tuple(maps.shape)}, as the maps")
     if chosen is None:
-        chosen = _default_pairs(explanation.logits, references)
+        chosen = default_pairs(explanation.logits, references)
     if not chosen.any():
         raise DataError("no image and label is chosen", where="explanations", expected="one or more")
     measures: dict[str, float] = {}
     reasons = list(_check_values(maps[chosen].flatten(1), measures))
+    curves: PerturbationCurves | None = None
     if not reasons:
         random = explainer.explain(randomised(classifier, seed=options.seed), images)[chosen].cpu().numpy()
         explained = maps[chosen].cpu().numpy()
         curves = perturbation_curves(
             classifier, images, maps, chosen, task=task, fill=options.fill, steps=options.steps
         )
-        reasons += _check_randomisation(explained, random, options.largest_spearman, measures)
+        reasons += _check_other_maps(explained, random, "weights", options.largest_spearman, measures)
+        if control is not None:
+            other = explainer.explain(control, images)
+            if other.shape != maps.shape:
+                found = f"a control with {other.shape[1]} labels"
+                raise DataError(found, where="explanations", expected=f"{maps.shape[1]}, as the model")
+            permuted = other[chosen].cpu().numpy()
+            reasons += _check_other_maps(explained, permuted, "labels", options.largest_spearman, measures)
         reasons += _check_faithfulness(curves, measures)
         errors = explainer.completeness_error(classifier, images, maps)
         if errors is not None:
             reasons += _check_completeness(errors[chosen], options.largest_completeness_error, measures)
         if references is not None:
             reasons += _check_pointing(explained, random, references[chosen.cpu().numpy()], measures)
-    return Verdict(not reasons, tuple(reasons), measures)
+    return Verdict(not reasons, tuple(reasons), measures, curves)
 
 
-def _default_pairs(
+def default_pairs(
     logits: Float[Tensor, "B L"], references: Bool[np.ndarray, "B L *space"] | None
 ) -> Bool[Tensor, "B L"]:
+    """Images and labels that are judged when none are named: those with a reference, or the highest logit."""
     if references is not None:
         return torch.from_numpy(references.any(axis=tuple(range(2, references.ndim)))).to(logits.device)
     return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(dim=1, keepdim=True), value=True)
@@ -125,15 +138,19 @@ def _check_values(maps: Float[Tensor, "P V"], measures: dict[str, float]) -> Ite
         yield f"{empty:.0%} of the maps are the same everywhere."
 
 
-def _check_randomisation(maps: MapRows, random: MapRows, limit: float, measures: dict[str, float]) -> Iterator[str]:
-    pairs = [(a, b) for a, b in zip(maps, random, strict=True) if np.ptp(a) > 0]
-    # A map that random weights make constant has changed as much as a map can.
-    alike = float(np.mean([spearman(a, b) if np.ptp(b) > 0 else 0.0 for a, b in pairs]))
-    measures["spearman_randomised"] = alike
+_OTHER_MODELS = {
+    "weights": ("spearman_randomised", "when all weights are random"),
+    "labels": ("spearman_permuted_labels", "when the network was trained on permuted labels"),
+}
+
+
+def _check_other_maps(
+    maps: MapRows, others: MapRows, random: str, limit: float, measures: dict[str, float]
+) -> Iterator[str]:
+    name, when = _OTHER_MODELS[random]
+    alike = measures[name] = float(np.nanmean(alikeness(maps, others)))
     if alike > limit:
-        yield (
-            f"Maps hardly change when all weights are random: rank correlation {alike:.2f}, at most {limit:g} expected."
-        )
+        yield f"Maps hardly change {when}: rank correlation {alike:.2f}, at most {limit:g} expected."
 
 
 def _check_faithfulness(curves: PerturbationCurves, measures: dict[str, float]) -> Iterator[str]:

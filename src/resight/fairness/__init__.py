@@ -2,6 +2,7 @@
 
 from resight.fairness.audit import audit
 from resight.fairness.effects import Effect, effects
+from resight.fairness.gaps import widest_gaps
 from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.mitigate import Mitigation, mitigate
 from resight.fairness.options import AuditOptions
@@ -26,4 +27,5 @@ __all__ = [
     "mitigate",
     "probe_features",
     "score_links",
+    "widest_gaps",
 ]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from resight.evaluation.measures import Block
 from resight.evaluation.resampling import with_percentiles
 from resight.fairness.groups import Grouping
-from resight.fairness.results import Gap
+from resight.fairness.results import Audit, Gap
 from resight.types import MetricValue
 
 _GAPS: Mapping[str, Callable[[float], float]] = {
@@ -43,6 +43,20 @@ def gaps(groupings: Sequence[Grouping], labels: Sequence[str], blocks: Blocks, c
         for column, label in enumerate(labels)
         for gap in _of_label(grouping, column, label, blocks, confidence)
     )
+
+
+def widest_gaps(found: Audit, metrics: Sequence[str]) -> Iterator[Gap]:
+    """Of every attribute the label with the widest gap in each metric, where two groups or more are estimable.
+
+    Args:
+        found: the audit.
+        metrics: of the gaps, in the order wanted.
+    """
+    for attribute in dict.fromkeys(gap.attribute for gap in found.gaps):
+        for metric in metrics:
+            known = [g for g in found.gaps if g.attribute == attribute and g.metric == metric and g.worst]
+            if known:
+                yield max(known, key=lambda gap: gap.gap.value)
 
 
 def _of_label(grouping: Grouping, column: int, label: str, blocks: Blocks, confidence: float) -> Iterator[Gap]:

@@ -37,6 +37,7 @@ def render_card(manifest: Manifest) -> str:
         ("## Input and output", _bullets(interface)),
         ("## Operating points", _operating_points(manifest)),
         ("## Figures", _figures(manifest.metrics)),
+        *((f"## {heading}", _bullets(sentences)) for heading, sentences in manifest.trust.items() if sentences),
         ("## In use", _in_use(manifest)),
         ("## Data", _bullets(f"{key}: {_plain(value)}" for key, value in manifest.data.items()) or "Not recorded."),
     )

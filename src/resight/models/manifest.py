@@ -47,6 +47,9 @@ class Manifest(Options):
     intended_use: str = ""
     clearance: str = Field(default="", description="under what it may be used on patients; research only when empty")
     limits: tuple[str, ...] = Field(default=(), description="what the model must not be used for, one sentence each")
+    trust: dict[str, tuple[str, ...]] = Field(
+        default={}, description="what was measured of groups, doubt and explanations, sentences by heading"
+    )
     metrics: dict[str, Any] = Field(default={}, description="figures with intervals, as resight.evaluation writes them")
     data: dict[str, Any] = Field(default={}, description="name, fingerprint and counts of the cohort")
     settings: dict[str, Any] = Field(default={}, description="settings of the run that trained it")

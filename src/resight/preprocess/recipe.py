@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field, model_validator
 
 from resight.errors import ImageError
@@ -149,6 +150,23 @@ class Recipe(Options):
         affine[:-1] *= factor
         affine[:-1, -1] += (factor - 1) / 2
         return affine
+
+    def place_region(self, image: Image, region: Bool[np.ndarray, "*space"]) -> Bool[np.ndarray, "*prepared"]:
+        """A region of an image, such as a finding, on the prepared grid; the smallest one keeps a pixel.
+
+        Args:
+            image: as `apply` takes it.
+            region: on its pixels.
+
+        Returns:
+            True where at least half a prepared pixel lies in it, or in the fullest pixel where none does.
+
+        Raises:
+            ImageError: the image has another number of axes than the recipe.
+        """
+        self._check_axes(image)
+        share = place(region[None].astype(np.float32), self._fit(image))[0]
+        return (share > 0) & (share >= min(0.5, share.max()))
 
     def fingerprint(self) -> str:
         """SHA-256 that is equal exactly for recipes that prepare the same pixels."""

@@ -1,0 +1,58 @@
+"""What a bundle's card says about groups, doubt and explanations: what was measured, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from resight.evaluation import Uncertainty
+from resight.evidence import verdict_words
+from resight.experiments.groups import GroupFindings
+from resight.explain import MapScores
+
+_MOST_LABELS = 5
+"""A card is read by people; all figures stand in the run's folder."""
+
+
+def trust_facts(uncertainty: Uncertainty, groups: GroupFindings, scores: MapScores) -> dict[str, tuple[str, ...]]:
+    """Sentences by heading.
+
+    Args:
+        uncertainty: of the rows evaluated.
+        groups: of the audit.
+        scores: of the evidence maps.
+    """
+    return {
+        "Groups": (*groups.sentences, *groups.gaps),
+        "Doubt": tuple(_doubt(uncertainty)),
+        "Explanations": tuple(_explanations(scores)),
+    }
+
+
+def _doubt(found: Uncertainty) -> Iterator[str]:
+    if found.sets is not None:
+        promised = f"{found.sets.promised:.0%}"
+        if found.sets.recall is not None:
+            yield f"Sets made to hold {promised} of an image's findings held {found.sets.recall}."
+        for label, value in [*found.sets.coverage.items()][:_MOST_LABELS]:
+            yield f"Sets made to hold the truth for {promised} held it for {value} ({label})."
+        known = {name: value for name, value in found.sets.by_group.items() if not math.isnan(value.value)}
+        if known:
+            name = min(known, key=lambda one: known[one].value)
+            yield f"Of {len(known)} groups, sets held the truth least often for {name}: {known[name]}."
+    for label, curve in [*found.selective.items()][:_MOST_LABELS]:
+        everything, half = (curve.at.get(share) for share in (1.0, 0.5))
+        if everything is not None and half is not None and not math.isnan(everything.value):
+            yield f"{label}: wrong answers {everything} when all are answered, {half} when only the surest half is."
+
+
+def _explanations(scores: MapScores) -> Iterator[str]:
+    yield verdict_words(scores.method, scores.verdict)
+    yield f"Measured on {scores.pairs} maps of {scores.images} images."
+    if "gain" in scores.faithfulness:
+        yield f"Showing what is marked less hiding it: {scores.faithfulness['gain']} (a random order gives 0)."
+    for name, value in scores.other_models.items():
+        if name.startswith(("100%", "trained")):
+            yield f"Rank correlation with the maps of another network ({name}): {value}."
+    for name, found in scores.places.items():
+        yield f"Pointing game, {name}: {found.pointing}."
