@@ -24,6 +24,7 @@ from resight.serving.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))  # the files beside this one that tests share
 
+from serving_certificates import make_certificates
 from serving_site import Site, make_settings
 
 PASSWORD = "correct horse battery staple"
@@ -116,3 +117,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             tokens = {role: add_token(session, role, role, by="test") for role in ("reader", "admin", "service")}
         with TestClient(build_app(parts), base_url="http://testserver", follow_redirects=False) as client:
             yield Site(parts, client, tokens, Worker(service, parts.intake, parts.models, parts.sandbox))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_certificates(tmp_path_factory.mktemp("tls"))

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -69,11 +70,15 @@ class Served:
         self.log = folder / "log.txt"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, limit_s: float = 60) -> None:
+    def start(self, limit_s: float = 60, verify: ssl.SSLContext | bool = True) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "resight.cli.main", "serve", str(self.file)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        wait_until(lambda: httpx.get(self.url + "/api/health").status_code == 200, limit_s, "the service answers")
+        wait_until(
+            lambda: httpx.get(self.url + "/api/health", verify=verify).status_code == 200,
+            limit_s,
+            "the service answers",
+        )
 
     def kill(self) -> None:
         assert self.process is not None

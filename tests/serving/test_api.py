@@ -18,7 +18,7 @@ from serving_site import Site
 from sqlalchemy import select
 
 from resight.serving import verify_trail
-from resight.serving.audit_trail import changed_files
+from resight.serving.audit_trail import changed_objects
 from resight.serving.schema import Study
 
 MEGABYTE = 2**20
@@ -65,6 +65,20 @@ def test_predict_says_what_is_wrong_with_a_request(site: Site) -> None:
     assert site.client.post("/api/predict", data={"model": "chest"}, headers=headers).status_code == 400
     assert predict(site, png(), model="other").status_code == 404
     assert predict(site, *[b"x"] * 65).status_code == 400
+    answer = site.client.post("/api/predict", files=[("files", png())], data={"colour": "red"}, headers=headers)
+    assert (answer.status_code, "unknown field" in answer.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"--b\r\n5.85e+16--b--\r\n", b'--b\r\nContent-Disposition: form-data; name="files"', b"--b", b"", b"x" * 300],
+)
+def test_a_damaged_form_is_told_so_and_its_place_is_free_again(site: Site, body: bytes) -> None:
+    headers = site.as_("service") | {"Content-Type": "multipart/form-data; boundary=b"}
+    for _ in range(4):  # more than are worked on at once
+        answer = site.client.post("/api/predict", content=body, headers=headers)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["detail"]
 
 
 def test_too_much_at_once_is_told_to_come_back_and_then_served(site: Site) -> None:
@@ -267,7 +281,7 @@ def test_a_changed_or_removed_file_is_found(site: Site) -> None:
 
     def problems() -> list[str]:
         with service.store.read() as session:
-            return changed_files(session, service.folder)
+            return changed_objects(session, service.folder)
 
     assert problems() == []
     with service.store.read() as session:
@@ -280,6 +294,6 @@ def test_a_changed_or_removed_file_is_found(site: Site) -> None:
         assert problem.startswith(name)
         assert problem.endswith("its file was changed")
         path.unlink()
-        assert problems()[0].endswith("its file was removed")
+        assert problems()[0].endswith("its file is missing")
         path.write_bytes(kept)
     assert problems() == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from pynetdicom import AE
+from serving_certificates import as_client
 from serving_images import DX, content, radiograph, write
-from serving_processes import need
 from serving_site import Site
 
 from resight.serving import ServiceSettings
@@ -94,25 +92,6 @@ def test_an_object_without_its_study_is_refused(site: Site) -> None:
         del dataset.StudyInstanceUID
         assert association.send_c_store(dataset).Status == CANNOT_UNDERSTAND
         association.release()
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Certificates of server and client, signed by nobody else, and of a stranger."""
-    folder, openssl = tmp_path_factory.mktemp("tls"), need("openssl")
-    for name in ("server", "client", "stranger"):
-        command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return {path.name: path for path in folder.iterdir()}
-
-
-def as_client(certificates: dict[str, Path], name: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=certificates["server.pem"])
-    if name is not None:
-        context.load_cert_chain(certificates[f"{name}.pem"], certificates[f"{name}.key"])
-    return context
 
 
 def test_tls_is_demanded_and_so_is_the_certificate_of_the_peer(site: Site, certificates: dict[str, Path]) -> None:

@@ -19,14 +19,14 @@ def verify(settings: Path, *, heads: Path | None = None, files: bool = True) -> 
     store = open_store(settings)
     from resight.errors import DataError
     from resight.serving import load_service_settings
-    from resight.serving.audit_trail import changed_files, count_entries, verify_trail
+    from resight.serving.audit_trail import changed_objects, count_entries, verify_trail
 
     options = load_service_settings(settings)
     exported = heads or options.heads_file
     with store.read() as session:
         count = count_entries(session)
         problems = verify_trail(session, exported if exported.is_file() else None)
-        problems += changed_files(session, options.folder) if files else []
+        problems += changed_objects(session, options.folder) if files else []
     if problems:
         for problem in problems[1:]:
             say(problem)

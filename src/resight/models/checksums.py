@@ -26,16 +26,18 @@ def changed_files(folder: Path, files: dict[str, str]) -> list[str]:
         folder: where they lie.
         files: name to SHA-256.
     """
-    problems: list[str] = []
-    for name, expected in files.items():
-        try:
-            if not (folder / name).is_file():
-                problems.append(f"{name} is missing")
-            elif sha256(folder / name) != expected:
-                problems.append(f"{name} was changed")
-        except OSError as error:
-            problems.append(f"{name} cannot be read ({error})")
-    return problems
+    found = ((name, file_problem(folder / name, expected)) for name, expected in files.items())
+    return [f"{name} {problem}" for name, problem in found if problem]
+
+
+def file_problem(path: Path, expected: str) -> str:
+    """What is wrong with a file of which the SHA-256 is known; empty where nothing is."""
+    try:
+        if not path.is_file():
+            return "is missing"
+        return "" if sha256(path) == expected else "was changed"
+    except OSError as error:
+        return f"cannot be read ({error})"
 
 
 def write_sealed(path: Path, data: Any) -> Path:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from resight.errors import ResightError
-from resight.serving.access import Admin, AnyCaller, Principal, Reader, Sender, TheParts, TheService
+from resight.serving.access import CSRF_FIELD, Admin, AnyCaller, Principal, Reader, Sender, TheParts, TheService
 from resight.serving.audit_trail import append, head
 from resight.serving.reader_studies import hidden_studies, may_see_answer
 from resight.serving.results import ModelResult, StudyResult, StudyRow, study_result, study_row
@@ -30,6 +30,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     403: {"description": "the role may not do this, or the CSRF token is missing"},
 }
 _NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {**_REFUSALS, 404: {"description": "there is no such thing"}}
+_FIELDS: Final = frozenset({"files", "model", CSRF_FIELD})
 _FORM: Final = {
     "requestBody": {
         "required": True,
@@ -38,13 +39,16 @@ _FORM: Final = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
+                    "additionalProperties": False,
                     "properties": {
                         "files": {
                             "type": "array",
+                            "minItems": 1,
                             "maxItems": _MOST_FILES,
                             "items": {"type": "string", "format": "binary"},
                         },
                         "model": {"type": "string", "description": "name of a model; the only one when not given"},
+                        CSRF_FIELD: {"type": "string", "description": "for browsers that send no X-CSRF-Token"},
                     },
                 }
             }
@@ -82,7 +86,7 @@ class AuditRow(BaseModel):
     response_model=ModelResult,
     responses={
         **_REFUSALS,
-        400: {"description": "no files, too many, or no form"},
+        400: {"description": "no files, too many, an unknown field, or no form"},
         404: {"description": "there is no such model"},
         413: {"description": "the files are larger than the service takes"},
         422: {"description": "a field is not what it should be"},
@@ -104,6 +108,8 @@ async def predict(request: Request, parts: TheParts, caller: Sender) -> Response
         try:
             files = [value for value in form.getlist("files") if not isinstance(value, str)]
             name = form.get("model")
+            if unknown := sorted(set(form) - _FIELDS):
+                raise HTTPException(400, f"{len(unknown)} unknown fields: there are `files` and `model`")
             if not files:
                 raise HTTPException(400, "no files: give them as fields named `files`")
             try:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from resight.serving import api, dashboard, dicomweb, login, oidc, reader_pages, review_pages, viewer
@@ -51,6 +52,7 @@ def build_app(parts: Parts) -> FastAPI:
         tls=settings.http.tls is not None,
     )
     app.add_exception_handler(StarletteHTTPException, _answer_error)
+    app.add_exception_handler(FormParserError, _answer_damaged_form)
     app.state.pictures, app.state.drifts = viewer.Pictures(parts), dashboard.DriftCache()
     for room in (login, oidc, api, dicomweb, review_pages, viewer, reader_pages, dashboard):
         app.include_router(room.router)
@@ -72,6 +74,12 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     if login.wants_page(request, error.status_code):
         return RedirectResponse(f"/login?target={quote(request.url.path)}", 303)
     return await http_exception_handler(request, error)
+
+
+async def _answer_damaged_form(request: Request, error: Exception) -> Response:
+    """Tell the client of a body that is not the form its header announces."""
+    del request, error  # its message repeats what was sent
+    return JSONResponse({"detail": "the body is not the form that its header describes"}, 400)
 
 
 async def _count(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -7,7 +7,7 @@ of their sealed columns. What `verify_trail` finds:
   rewritten as a whole (the exported heads);
 - a row that was changed, removed, or added without an entry.
 
-`changed_files` compares the kept files with the digests in those rows.
+`changed_objects` compares the kept files with the digests in those rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from resight.errors import OutputError
+from resight.models.checksums import file_problem
 from resight.serving.row import Base, canonical, now, sealed_tables
 from resight.serving.schema import AuditEntry, Instance, ResultObject, Study
 
@@ -144,7 +145,7 @@ def verify_trail(session: Session, heads: Path | None = None) -> list[str]:
     return problems + list(_row_problems(session, vouched))
 
 
-def changed_files(session: Session, folder: Path) -> list[str]:
+def changed_objects(session: Session, folder: Path) -> list[str]:
     """Kept images and results whose bytes are not those that their rows vouch for, one clause each.
 
     Args:
@@ -157,21 +158,11 @@ def changed_files(session: Session, folder: Path) -> list[str]:
         while page := _page(session, table, after):
             for row in page:
                 assert isinstance(row, Instance | ResultObject)
-                if problem := _file_problem(folder / row.file, row.sha256):
+                if problem := file_problem(folder / row.file, row.sha256):
                     problems.append(f"{table.__tablename__} {row.id}: its file {problem}")
                 after = row.id
             session.expunge_all()
     return problems
-
-
-def _file_problem(path: Path, expected: str) -> str:
-    try:
-        with path.open("rb") as stream:
-            return "" if hashlib.file_digest(stream, "sha256").hexdigest() == expected else "was changed"
-    except FileNotFoundError:
-        return "was removed"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
 
 
 def _hash_of(entry: AuditEntry) -> str:

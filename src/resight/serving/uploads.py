@@ -6,13 +6,13 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import UploadFile
 
 from resight.errors import ImageError, ResightError
 from resight.findings.base import RESEARCH_ONLY
+from resight.models.checksums import sha256
 from resight.serving.accounts import Principal
 from resight.serving.batching import Answer
 from resight.serving.models import LoadedModel
@@ -80,7 +80,7 @@ def _read(parts: Parts, model: LoadedModel, file: UploadFile) -> tuple[Image | N
     try:
         with path.open("wb") as stream:
             shutil.copyfileobj(file.file, stream)
-        digest = _digest(path)
+        digest = sha256(path)
         recipe = model.predictor.manifest.recipe
         try:
             return parts.sandbox.image(path, recipe.voi, max(recipe.size_px)), "", digest
@@ -88,11 +88,6 @@ def _read(parts: Parts, model: LoadedModel, file: UploadFile) -> tuple[Image | N
             return None, error.found, digest
     finally:
         path.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _result(model: LoadedModel, file: UploadFile, answer: Answer) -> ImageResult:

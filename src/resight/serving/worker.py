@@ -21,6 +21,7 @@ from resight.errors import ImageError, ResightError
 from resight.findings import Finding as FoundFinding
 from resight.findings import FoundImage, FoundStudy, source_dataset, write_objects
 from resight.imaging import Sandbox
+from resight.models.checksums import sha256
 from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
 from resight.serving.intake import Intake
@@ -254,7 +255,7 @@ class Worker(Rounds):
                 kind=kind,
                 sop_uid=uid,
                 file=path.relative_to(self._service.folder).as_posix(),
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                sha256=sha256(path),
             )
             for uid, (kind, path) in files.items()
         ]
