@@ -3,12 +3,14 @@
     python benchmarks/volume_pointing.py runs/volume_ct runs/phantom_ct benchmarks/results/volumes/ct
 
 Explainer and stage are chosen on the validation volumes and judged on the test volumes, on the network's grid, against
-a map that always points at the middle. The peak is also sent back to the voxels of the files and its distance to the
-nearest lesion voxel measured in millimetres. Writes pointing.json beside the run's figures.
+a map that always points at the middle, against one that points at the brightest voxel, and against the same explainer
+over a network whose weights are drawn anew. The peak is also sent back to the voxels of the files and its distance to
+the nearest lesion voxel measured in millimetres. Writes pointing.json beside the run's figures.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from itertools import product
@@ -22,7 +24,7 @@ from scipy import ndimage
 
 from resight.explain import build_explainer, centre_map, explain_image, localise
 from resight.imaging import VOI, read
-from resight.models import load_bundle
+from resight.models import Classifier, load_bundle
 from resight.preprocess.geometry import fit, place
 
 CANDIDATES = tuple(product(("gradcam", "layercam", "gradcam++"), (-1, -2, -3)))
@@ -38,11 +40,13 @@ def main(run: Path, phantom: Path, out: Path) -> None:
     ill = table[table[label] == 1]
     prepared = {split: _prepared(ill[ill["split"] == split], phantom, recipe) for split in ("validation", "test")}
 
+    def maps_of(network: Classifier, images: torch.Tensor, method: str, stage: int) -> np.ndarray:
+        explainer = build_explainer(method, stage=stage)
+        return np.concatenate([explainer.explain(network, part)[:, 0].numpy() for part in images.split(8)])
+
     def pointing(split: str, method: str, stage: int, tolerance_px: float | None) -> Any:
         images, masks, patients = prepared[split]
-        explainer = build_explainer(method, stage=stage)
-        maps = np.concatenate([explainer.explain(model, part)[:, 0].numpy() for part in images.split(8)])
-        return localise(maps, masks, patients=patients, tolerance_px=tolerance_px)
+        return localise(maps_of(model, images, method, stage), masks, patients=patients, tolerance_px=tolerance_px)
 
     tried = {
         f"{method} {stage}": pointing("validation", method, stage, 1.0).pointing.value for method, stage in CANDIDATES
@@ -50,6 +54,11 @@ def main(run: Path, phantom: Path, out: Path) -> None:
     method, stage = max(CANDIDATES, key=lambda one: tried[f"{one[0]} {one[1]}"])
     images, masks, patients = prepared["test"]
     centre = np.broadcast_to(centre_map(masks.shape[1:]), masks.shape)
+    baselines = {
+        "centre": centre,
+        "brightest_voxel": images[:, 0].numpy(),
+        "untrained_network": maps_of(_untrained(model), images, method, stage),
+    }
     distances = _distances(ill[ill["split"] == "test"], phantom, bundle, method, stage)
     found = {
         "explainer": method,
@@ -58,10 +67,11 @@ def main(run: Path, phantom: Path, out: Path) -> None:
         "volumes": len(images),
         "within_one_voxel_of_the_grid": _cell(pointing("test", method, stage, 1.0).pointing),
         "within_the_usual_tolerance": _cell(pointing("test", method, stage, None).pointing),
-        "centre_within_one_voxel_of_the_grid": _cell(
-            localise(centre, masks, patients=patients, tolerance_px=1.0).pointing
-        ),
-        "centre_within_the_usual_tolerance": _cell(localise(centre, masks, patients=patients).pointing),
+        **{
+            f"{name}_within_{reach}": _cell(localise(maps, masks, patients=patients, tolerance_px=px).pointing)
+            for name, maps in baselines.items()
+            for reach, px in (("one_voxel_of_the_grid", 1.0), ("the_usual_tolerance", None))
+        },
         "distance_mm": {str(q): round(float(np.percentile(distances, q)), 1) for q in (25, 50, 75, 90)},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -87,6 +97,15 @@ def _prepared(rows: pd.DataFrame, phantom: Path, recipe: Any) -> tuple[torch.Ten
         share = place(mask.as_float(), axes)[0]
         masks.append(share >= min(0.5, share.max()))
     return torch.from_numpy(np.stack(images)), np.stack(masks), list(rows["patient_id"])
+
+
+def _untrained(model: Classifier) -> Classifier:
+    torch.manual_seed(0)
+    drawn = copy.deepcopy(model)
+    for layer in drawn.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    return drawn
 
 
 def _distances(rows: pd.DataFrame, phantom: Path, bundle: Any, method: str, stage: int) -> list[float]:

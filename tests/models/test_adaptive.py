@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from resight.blocks import counting_flops
+from resight.blocks import counting_flops, watching_gates
 from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, leave, sureness
 from resight.models import Classifier, ModelOptions, build_classifier
 from resight.models.adaptive import is_adaptive, measure_costs, run_within, trace
+from resight.models.graph import write_graph
 
 IMAGES = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 DECIDING = (0.4, 0.5, 0.6)
@@ -106,3 +109,19 @@ def test_the_whole_costs_what_the_plain_network_costs(gates: bool) -> None:
         plain(IMAGES[:1])
     own = sum(counts.values())
     assert costs.whole == own if not gates else own < costs.whole < 1.02 * own
+
+
+@pytest.mark.parametrize(("gates", "exits"), [(True, False), (False, True), (True, True)])
+def test_one_graph_holds_the_whole_network_with_gates_at_a_half(gates: bool, exits: bool, tmp_path: Path) -> None:
+    model = network(gates=gates, exits=exits)
+    write_graph(model, (1, 32, 32), tmp_path / "graph.onnx")
+    runtime = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
+    darker = (IMAGES * torch.linspace(0, 1, len(IMAGES)).view(-1, 1, 1, 1)).to(torch.uint8)  # gates see the means
+    for images in (darker, darker[5:6]):
+        with torch.inference_mode(), watching_gates(0.5) as opened:
+            expected = model(images)
+        (found,) = runtime.run(None, {"images": images.numpy()})
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+        if gates and len(images) > 1:
+            shares = torch.stack([(gate >= 0.5).float().mean() for gate in opened])
+            assert ((shares > 0) & (shares < 1)).any(), "a gate that differs between images is part of the test"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -104,8 +105,13 @@ class ResidualUnit(nn.Module, ABC):
 
     def _where_open(self, gate: Gate, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
         """Shortcut plus branch, the branch being computed for the images alone whose gate is open."""
-        shortcut = self._shortcut(images)
-        rows = gate(images).nonzero().squeeze(1)
+        shortcut, is_open = self._shortcut(images), gate(images)
+        if (
+            torch.compiler.is_compiling()
+        ):  # a graph has no rows to leave out: all are computed, the answers are the same
+            branch = self._work(images)
+            return shortcut + branch * over_space(is_open, branch)
+        rows = is_open.nonzero().squeeze(1)
         if len(rows) == 0:
             return shortcut
         if len(rows) == len(images):
