@@ -71,12 +71,14 @@ class Predictions:
             **columns: arrays of shape `(N, L)` named as the columns of the table; None is left away.
         """
         count, n_labels = len(images), len(labels)
-        table = images.loc[images.index.repeat(n_labels)].reset_index(drop=True)
+        table: dict[str, Any] = {str(name): values.array.repeat(n_labels) for name, values in images.items()}
         table["label"] = np.tile(np.asarray(labels, dtype=object), count)
-        for name, array in columns.items():
-            if array is not None:
-                table[name] = np.asarray(array).reshape(count * n_labels)
-        return cls(_ordered(table), labels, task)
+        table |= {
+            name: np.asarray(array).reshape(count * n_labels) for name, array in columns.items() if array is not None
+        }
+        first = [name for name in COLUMNS if name in table]
+        # made at once, as every column put into a table by itself costs more than its numbers
+        return cls(pd.DataFrame({name: table[name] for name in dict.fromkeys([*first, *table])}), labels, task)
 
     @classmethod
     def read(cls, path: Path, task: Task | None = None) -> Predictions:

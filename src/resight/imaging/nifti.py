@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import zlib
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from nibabel.spatialimages import HeaderDataError
 
 from resight.errors import ImageError
@@ -26,8 +29,11 @@ _SKEW = 0.02
 """Cosine between axes: one degree, far more than rounding leaves."""
 _MAX_HEADER_BYTES = 2**20
 """Most bytes before the voxels: header and extensions."""
-_GZIP_START_BYTES = 2**16
+_START_BYTES = 2**16
 """Compressed bytes that surely hold a header, whatever name and comment the gzip member carries."""
+_BLOCK_BYTES = 2**18
+_MOST_INFLATION = 1032
+"""Times that deflate can make a file smaller (zlib's technical details): more than that is not in the file."""
 
 
 def read_nifti(path: Path, voi: VOI) -> Image:
@@ -100,10 +106,14 @@ def _flat(
 
 def _load(path: Path, where: str) -> tuple[Any, Shaped[np.ndarray, "k j i"], str]:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            return _voxels(stream, where)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})", where=where) from error
-    header, encoding = _header(data, where)
+
+
+def _voxels(stream: BinaryIO, where: str) -> tuple[Any, Shaped[np.ndarray, "k j i"], str]:
+    header, encoding = _header(stream.read(_START_BYTES), where)
     shape = _shape(header, where)
     dtype = header.get_data_dtype()
     if dtype.kind == "c":
@@ -114,18 +124,53 @@ def _load(path: Path, where: str) -> tuple[Any, Shaped[np.ndarray, "k j i"], str
     count = math.prod(shape)
     check_size(count, where)
     needed = offset + count * dtype.itemsize
-    if encoding.endswith("gzip"):
-        data = _gunzip(data, needed)
-    if len(data) < needed:
-        raise ImageError(f"truncated: {len(data)} bytes", where=where, expected=f"{needed}")
-    voxels = np.frombuffer(data, dtype, count, offset).reshape(shape[::-1])
-    return header, voxels, encoding
+    content = _content(stream, needed, zipped=encoding.endswith("gzip"))
+    if len(content) < needed:
+        raise ImageError(f"truncated: {len(content)} bytes", where=where, expected=f"{needed}")
+    return header, content[offset:].view(dtype).reshape(shape[::-1]), encoding
+
+
+def _content(stream: BinaryIO, limit: int, *, zipped: bool) -> UInt8[np.ndarray, " N"]:
+    """The first `limit` bytes of a file, inflated; fewer where it ends early or is damaged.
+
+    Block by block to where they stay: memory that grows with what comes out of it costs a third of the inflating.
+    """
+    at_most = os.fstat(stream.fileno()).st_size * (_MOST_INFLATION if zipped else 1)
+    content, found = np.empty(min(limit, at_most), np.uint8), 0
+    stream.seek(0)
+    for block in _blocks(stream, len(content), zipped=zipped):
+        content[found : found + len(block)] = np.frombuffer(block, np.uint8)
+        found += len(block)
+    return content[:found]
+
+
+def _blocks(stream: BinaryIO, limit: int, *, zipped: bool) -> Iterator[bytes]:
+    if not zipped:
+        while limit > 0 and (block := stream.read(min(limit, _BLOCK_BYTES))):
+            yield block
+            limit -= len(block)
+        return
+    library = _zlib()
+    member, waiting = library.decompressobj(31), b""
+    while limit > 0:
+        waiting = waiting or stream.read(_BLOCK_BYTES)
+        try:
+            block = member.decompress(waiting, min(limit, _BLOCK_BYTES))
+        except (zlib.error, getattr(library, "error", zlib.error)):
+            return  # what came before the damage may be enough
+        if not waiting and not block:
+            return
+        yield block
+        limit -= len(block)
+        if member.eof:  # a file may consist of several gzip members one after the other
+            member, waiting = library.decompressobj(31), member.unused_data
+        else:
+            waiting = member.unconsumed_tail
 
 
 def _header(data: bytes, where: str) -> tuple[Any, str]:
     zipped = data[:2] == b"\x1f\x8b"
-    # the whole stream would be copied for the sake of its first bytes
-    start = _gunzip(data[:_GZIP_START_BYTES], 1024) if zipped else data[:1024]
+    start = b"".join(_blocks(BytesIO(data), 1024, zipped=zipped))
     second = start[4:7] in (b"n+2", b"ni2")
     kind = nib.Nifti2Header if second else nib.Nifti1Header
     magic = start[4:7] if second else start[344:347]
@@ -207,20 +252,6 @@ def _check_angles(cosines: Float[np.ndarray, "3 3"], where: str) -> None:
             expected="90",
             fix="Resample the volume to a grid with right angles; an s-form of a registration may shear it.",
         )
-
-
-def _gunzip(data: bytes, limit: int) -> bytes:
-    """The first `limit` bytes; fewer where the stream ends early or is damaged."""
-    out, library = b"", _zlib()
-    while data and len(out) < limit:
-        stream = library.decompressobj(31)
-        try:
-            out += stream.decompress(data, limit - len(out))
-        except (zlib.error, getattr(library, "error", zlib.error)):
-            break
-        # a file may consist of several gzip members one after the other
-        data = stream.unused_data
-    return out
 
 
 def _zlib() -> ModuleType:

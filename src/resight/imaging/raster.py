@@ -126,7 +126,8 @@ def _decode(
     data: bytes, kind: Kind, facts: dict[str, str | float | int], factor: int, where: str
 ) -> Shaped[np.ndarray, "H W *C"]:
     mode = str(facts["colour_mode"])
-    if kind == "jpeg" and data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0:
+    # the end is looked for from behind, where it is: the scan between is the most of the file
+    if kind == "jpeg" and data.rfind(b"\xff\xd9") <= data.find(b"\xff\xda"):
         # OpenCV before 5 fills the rest with grey and says nothing
         raise ImageError("truncated: no end of image after the scan", where=where)
     if kind in ("tiff", "bmp") and mode not in ("1", "L", "I;16", "I;16B", "RGB", "P"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -296,14 +296,18 @@ class Predictor:
         self, named: Iterator[tuple[str, Unnamed]], clinical: ClinicalRows, batch: int, workers: int
     ) -> Iterator[list[_Row]]:
         """Batches of rows; the next one is read while the network works on this one."""
+        first = list(islice(named, 2))
+        if len(first) < 2:  # nothing to read ahead: a single image is not worth a thread
+            yield from ([self._row(name, source, clinical)] for name, source in first)
+            return
+        named = chain(first, named)
         with ThreadPoolExecutor(workers) as pool:
             ahead: deque[list[Future[_Row]]] = deque()
             while chunk := list(islice(named, batch)):
                 ahead.append([pool.submit(self._row, name, source, clinical) for name, source in chunk])
                 if len(ahead) > 1:
                     yield [future.result() for future in ahead.popleft()]
-            for futures in ahead:
-                yield [future.result() for future in futures]
+            yield from ([future.result() for future in futures] for futures in ahead)
 
     def _row(self, name: str, source: Unnamed, clinical: ClinicalRows) -> _Row:
         try:
@@ -345,15 +349,12 @@ class Predictor:
         self, rows: list[_Row], answers: _Answers, point: str | None, ask: _Ask, clinical: ClinicalRows
     ) -> Predictions:
         manifest, logits = self.manifest, answers.logits
-        images = pd.DataFrame(
-            {
-                "image": [row.name for row in rows],
-                "alerts": [row.alerts for row in rows],
-                "error": pd.Series([row.error for row in rows], dtype=object),
-            }
-        )
-        for name, values in clinical.outcomes(tuple(images["image"])).items():
-            images[name] = values
+        images: dict[str, object] = {
+            "image": [row.name for row in rows],
+            "alerts": [row.alerts for row in rows],
+            "error": pd.Series([row.error for row in rows], dtype=object),
+            **clinical.outcomes([row.name for row in rows]),
+        }
         scores = self._uncalibrated.apply(logits)
         probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
         points = manifest.operating_points
@@ -366,18 +367,17 @@ class Predictor:
             images["flops_share"] = answers.share
         decisions = None
         if point is not None:
-            images["operating_point"] = point
+            images["operating_point"] = [point] * len(rows)
             best = scores if probabilities is None else probabilities
             decisions = decide(best, manifest.labels, points, point)
-        for name, values in zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True):
-            images[name] = values
+        images |= dict(zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True))
         columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
         if manifest.conformal is not None and probabilities is not None:
             columns["conformal"] = manifest.conformal.words(probabilities)
         if ask.doubt is not None:
             columns["spread"] = answers.spread
         columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)
-        return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
+        return Predictions.from_arrays(pd.DataFrame(images), manifest.labels, manifest.task, **columns)
 
 
 def _empty(count: int, n_labels: int) -> _Answers:
