@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,14 @@ def column_key(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
+def _refuse_repeated(header: Sequence[str]) -> None:
+    """Two columns of one name: which of them is meant, nobody can tell."""
+    names = [name.strip() for name in header if name.strip()]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the column {repeated[0]!r} is there {names.count(repeated[0])} times; keep one")
+
+
 def _read_text(path: Path, text_columns: tuple[str, ...]) -> pd.DataFrame:
     wanted = {column_key(name) for name in text_columns}
     opened = gzip.open if path.suffix == ".gz" else open
@@ -81,7 +92,9 @@ def _read_text(path: Path, text_columns: tuple[str, ...]) -> pd.DataFrame:
     for encoding in ("utf-16",) if is_utf16 else ("utf-8-sig", "latin-1"):
         try:
             with opened(path, "rt", encoding=encoding, newline="") as stream:
-                separator = max(_SEPARATORS, key=stream.readline().count)
+                first = stream.readline()
+                separator = max(_SEPARATORS, key=first.count)
+                _refuse_repeated(next(csv.reader([first], delimiter=separator), []))
                 stream.seek(0)
                 header = pd.read_csv(stream, sep=separator, nrows=0).columns
                 stream.seek(0)

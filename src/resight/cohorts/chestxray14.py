@@ -19,7 +19,7 @@ from resight.cohorts.labels import read_labels
 from resight.cohorts.locate import find_images
 from resight.cohorts.options import CohortOptions
 from resight.cohorts.split import SplitOptions, split_cohort
-from resight.errors import CohortError
+from resight.errors import CohortError, nearest
 from resight.tables import read_table
 from resight.types import Cohort
 
@@ -78,10 +78,14 @@ def load_chestxray14(
     options = CohortOptions(path=path, labels=LABELS, label_column="Finding Labels", label_map=_LABEL_MAP)
     table = read_table(path, error=CohortError, text_columns=("Image Index", "Patient ID"))
     if absent := [name for name in _NEEDED if name not in table.columns]:
-        raise CohortError(f"no column {absent[0]!r}", where=str(path), expected="the table of ChestX-ray14")
+        fix = nearest(absent[0], map(str, table.columns))
+        raise CohortError(f"no column {absent[0]!r}", where=str(path), expected="the table of ChestX-ray14", fix=fix)
+    if (twice := table["Image Index"].duplicated()).any():
+        raise CohortError(f"{table['Image Index'][twice].iloc[0]} is listed twice", where=str(path))
     table, _ = canonical_columns(table.rename(columns=_COLUMNS), options, str(path))
     found = read_labels(table, options, str(path))
-    table = pd.concat([table.drop(columns="Finding Labels"), found.values], axis=1)
+    values = found.values.reindex(columns=list(LABELS), fill_value=0.0)  # a short table may lack a finding altogether
+    table = pd.concat([table.drop(columns="Finding Labels"), values], axis=1)
     table = table.drop(columns=[c for c in table if str(c).startswith("Unnamed")])
     notes = [f"Labels are those of {path.name}."]
     root, table = _attach_images(table, images or folder, missing_images, notes)

@@ -8,7 +8,7 @@ images show one patient.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,13 @@ from resight.types import Cohort
 ISIC_LABELS: Final = ("melanoma", "seborrheic_keratosis", "nevus")
 """The two classes of the challenge in its order, then the rest."""
 
+_WHERE: Final = "Data and labels are published by the ISIC Archive as ISIC Challenge 2017, part 3."
 _PARTS: Final = {"train": "Training", "validation": "Validation", "test": "Test_v2"}
 _SPLIT_NAMES: Final = {"val": "validation", "valid": "validation", "training": "train"}
 _INDEX: Final = "index.csv"
 
 
-def load_isic2017(folder: Path) -> Cohort:
+def load_isic2017(folder: Path, *, missing_images: Literal["drop", "error"] = "error") -> Cohort:
     """Read the cohort with its official split.
 
     Args:
@@ -33,6 +34,7 @@ def load_isic2017(folder: Path) -> Cohort:
             `age_approximate` and `sex`), or the challenge's `ISIC-2017_<part>_Data` folders and
             `ISIC-2017_<part>_Part3_GroundTruth.csv` tables for the parts Training, Validation and Test_v2. Parts
             other than Training may be absent, and so may the table of labels of the test part.
+        missing_images: `drop` the rows of images that are not there, or `error`.
 
     Returns:
         One-hot labels in the order of `ISIC_LABELS`, NaN where no label is published; `split`, `age` in years and
@@ -46,17 +48,28 @@ def load_isic2017(folder: Path) -> Cohort:
     if both.any():
         raise CohortError(f"{table['image'][both].iloc[0]} is of two classes", where=str(folder), expected="one class")
     table["nevus"] = 1.0 - table["melanoma"] - table["seborrheic_keratosis"]
-    absent = [name for name in table["image"] if not (folder / name).is_file()]
-    if absent:
-        raise CohortError(f"{len(absent)} of {len(table)} images are not there ({absent[0]})", where=str(folder))
+    notes = ["No patient identifiers are published: images of one patient may be in several splits."]
+    table = _present(table, folder, missing_images, notes)
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
     table["sex"] = table["sex"].astype(object).where(table["sex"].isin(["male", "female"]), np.nan)
     unlabelled = int(table["nevus"].isna().sum())
-    notes = ["No patient identifiers are published: images of one patient may be in several splits."]
     if unlabelled:
         notes.append(f"{unlabelled} images have no published label.")
     columns = ["image", "split", *ISIC_LABELS, "age", "sex"]
     return Cohort(table[columns].reset_index(drop=True), ISIC_LABELS, "multiclass", folder, "isic2017", tuple(notes))
+
+
+def _present(table: pd.DataFrame, folder: Path, missing_images: str, notes: list[str]) -> pd.DataFrame:
+    there = np.array([(folder / name).is_file() for name in table["image"]])
+    if there.all():
+        return table
+    absent = f"{int((~there).sum())} of {len(table)} images are not there ({table['image'][~there].iloc[0]})"
+    lacking = [split for split in ("train", "validation") if not there[(table["split"] == split).to_numpy()].any()]
+    if missing_images == "error" or lacking:
+        expected = f"images of {' and '.join(lacking)}" if lacking else "all of them"
+        raise CohortError(absent, where=str(folder), expected=expected, fix=_WHERE)
+    notes.append(f"{absent}; their rows were dropped.")
+    return table[there]
 
 
 def _from_index(folder: Path) -> pd.DataFrame:
@@ -64,6 +77,8 @@ def _from_index(folder: Path) -> pd.DataFrame:
     table = read_table(path, error=CohortError, text_columns=("file", "split"))
     _need(table, ("file", "split", *ISIC_LABELS[:2]), path)
     table = table.rename(columns={"file": "image"})
+    if table["image"].duplicated().any():
+        raise CohortError(f"{table['image'][table['image'].duplicated()].iloc[0]} is listed twice", where=str(path))
     table["split"] = table["split"].replace(_SPLIT_NAMES)
     if unknown := sorted(set(table["split"]) - set(_PARTS)):
         raise CohortError(f"split {unknown[0]!r}", where=str(path), expected=", ".join(_PARTS))
@@ -80,7 +95,7 @@ def _challenge_part(folder: Path, split: str, part: str) -> pd.DataFrame | None:
     if not images.is_dir():
         if split == "train":
             expected = f"{_INDEX}, or {images.name} and {labels.name}"
-            raise CohortError("not the data of ISIC-2017", where=str(folder), expected=expected)
+            raise CohortError("not the data of ISIC-2017", where=str(folder), expected=expected, fix=_WHERE)
         return None
     names = sorted(path.stem for path in images.glob("ISIC_*.jpg"))
     if not names:
@@ -123,4 +138,5 @@ def _with_attributes(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _need(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
     for column in columns:
         if column not in table.columns:
-            raise CohortError(f"no column {column!r}", where=str(path), fix=nearest(column, map(str, table.columns)))
+            known = nearest(column, map(str, table.columns))
+            raise CohortError(f"no column {column!r}", where=str(path), expected="a table of ISIC-2017", fix=known)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from pydantic import Field
 
+from resight.backbones import build_backbone, load_weights
 from resight.backbones.ct_resnet import ct_resnet152_weights, has_ct_resnet152
 from resight.errors import SettingsError
 from resight.preprocess import Augmentation, Recipe
 from resight.preprocess.augment import Share
 from resight.preprocess.intensity import Standardisation
 from resight.protocols.base import PROTOCOLS, Surroundings
-from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
+from resight.protocols.brain_data import BrainImages, ImagesWanted, Split, cross_validations, hold_outs, load_images
 from resight.protocols.brain_heads import Fitting, Outcome, judge_split
 from resight.protocols.brain_measures import Part
 from resight.protocols.brain_networks import (
@@ -70,6 +71,7 @@ class BrainBats(BatOptions):
 class BrainOptions(Options):
     """Brain MRI: randomised heads and the bat search against softmax, SVM, forest and neighbours."""
 
+    images: ImagesWanted = Field(default="all", description="insist on all images of the table, or take those present")
     size_px: int = Field(default=112, gt=0, description="side of the images")
     intensity: Standardisation | None = Field(default="z-score", description="how grey levels are standardised")
     seed: int = Field(default=0, ge=0, description="of splits, networks, heads and searches")
@@ -97,6 +99,10 @@ class BrainOptions(Options):
     draws: int = Field(default=10, ge=0, description="cross-validations at the review's size, features frozen")
     trained_draws: int = Field(default=0, ge=0, description="those where a network is trained in each fold too")
     weights: Path | None = Field(default=None, description="ResNet-18 weights for frozen features; random if not given")
+    start: Path | None = Field(
+        default=None,
+        description="ResNet-18 weights that networks trained in every split begin with; scratch if not given",
+    )
     training: BrainTraining = Field(default_factory=BrainTraining, description="how networks are trained")
     augmentation: BrainAugmentation = Field(
         default_factory=BrainAugmentation, description="random changes of training images"
@@ -114,13 +120,25 @@ class BrainOptions(Options):
 
 @PROTOCOLS.register("brain", BrainOptions)
 def reproduce_brain(options: BrainOptions, *, surroundings: Surroundings) -> Study:
-    """Run the study."""
+    """Run the study.
+
+    Args:
+        options: what to run.
+        surroundings: `data` holds `index.csv` and the images.
+
+    Raises:
+        BundleError: a file of weights cannot be read, holds more than tensors, or is of another network.
+        CohortError: the table or images are missing.
+        SettingsError: the study in `out` began with other options.
+    """
     if surroundings.smoke:
         options = _smoke(options)
+    for file in filter(None, (options.weights, options.start)):  # refused now rather than after an hour
+        load_weights(build_backbone("resnet", in_channels=1), file)
     out = surroundings.out
     _keep_settings(options, out)
     recipe = Recipe(size_px=(options.size_px, options.size_px), intensity=options.intensity)
-    images = load_images(surroundings.data, recipe, out, surroundings.progress)
+    images = load_images(surroundings.data, recipe, out, surroundings.progress, options.images)
     start, remarks = None, ()
     if options.ct and has_ct_resnet152():
         start = ct_resnet152_weights(out / "weights")
@@ -144,8 +162,10 @@ def _parts(
         update={"epochs": options.tuning_epochs, "learning_rate": options.tuning_rate, "mixup": 0.0}
     )
     helped = ", with hints of EfficientNet-Lite0" if options.training.objective.name == "hints" else ""
+    began = " from given weights" if options.start else ""
     network: dict[Source, str] = {
-        "trained": f"ResNet-18 trained in every split ({options.training.epochs} epochs, {options.size_px} px{helped})",
+        "trained": f"ResNet-18{began} trained in every split ({options.training.epochs} epochs, {options.size_px} px"
+        f"{helped})",
         "tuned": f"ResNet-{CT_DEPTH} from CT weights trained in every split ({tuning.epochs} epochs, "
         f"{options.size_px} px{helped})",
         "frozen": f"frozen ResNet-18 with {'given' if options.weights else 'random'} weights",
@@ -157,14 +177,21 @@ def _parts(
     def train(split: Split) -> Extracted:
         told = _of(split, progress)
         return trained_features(
-            images, split, options.training, options.augmentation, out / "networks", told, views=options.head_views
+            images,
+            split,
+            options.training,
+            options.augmentation,
+            out / "networks",
+            told,
+            options.start,
+            views=options.head_views,
         )
 
     def tune(split: Split) -> Extracted:
         folder = out / "networks" / "tuned"
         told = _of(split, progress)
         return trained_features(
-            images, split, tuning, options.augmentation, folder, told, start, views=options.head_views
+            images, split, tuning, options.augmentation, folder, told, start, ct=True, views=options.head_views
         )
 
     def judged(source: Source, splits: list[Split], features: Callable[[Split], Extracted], how: Fitting) -> Part:

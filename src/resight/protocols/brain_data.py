@@ -13,11 +13,13 @@ from jaxtyping import Int, Shaped
 from resight.cohorts import CohortOptions, LeakOptions, SplitOptions, assign_folds, leakcheck, load_cohort, split_cohort
 from resight.errors import CohortError
 from resight.preprocess import Recipe, Store
+from resight.tables import read_table
 from resight.training.data import TrainingData
 from resight.types import Cohort, MetricValue, Progress
 
 Design = Literal["hold-out", "random hold-out", "cross-validation", "small"]
 """`random hold-out` lets look-alikes lie on both sides, as plain scripts do; everything else keeps them together."""
+ImagesWanted = Literal["all", "present"]
 LABEL = "abnormal"
 _FREE = ("none",)  # no patient is known: the clusters of look-alikes are all that keeps slices together
 _LOOK_ALIKE = LeakOptions(near_bits=20, near_residual=0.7, workers=1)
@@ -90,7 +92,7 @@ class Split:
         return np.sort(np.concatenate([self.train, self.validation]))
 
 
-def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress) -> BrainImages:
+def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress, wanted: ImagesWanted = "all") -> BrainImages:
     """Read the table, find near-duplicates and prepare the images.
 
     Args:
@@ -98,13 +100,12 @@ def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress) -> Br
         recipe: how to prepare them.
         out: where clusters and prepared images are kept.
         progress: told while images are read.
+        wanted: insist on all images of the table, or take those present.
 
     Raises:
         CohortError: the folder does not hold the study's table and images.
     """
-    if not (data / "index.csv").is_file():
-        raise CohortError("no index.csv here", where=str(data), expected="the images of the brain study", fix=_FIX)
-    cohort = load_cohort(CohortOptions(path=data, labels=(LABEL,)))
+    cohort = _load_cohort(data, wanted)
     cohort = replace(cohort, table=cohort.table.drop(columns="split", errors="ignore"))
     report = leakcheck(cohort, _LOOK_ALIKE, progress=lambda done, n: progress("look-alikes", done, n, ""))
     out.mkdir(parents=True, exist_ok=True)
@@ -124,6 +125,25 @@ def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress) -> Br
         report.clusters["cluster"].to_numpy(),
         found[0] if found else MetricValue.undefined("all files have the same colour mode"),
     )
+
+
+def _load_cohort(data: Path, wanted: ImagesWanted) -> Cohort:
+    index = data / "index.csv"
+    if not index.is_file():
+        raise CohortError("no index.csv here", where=str(data), expected="the images of the brain study", fix=_FIX)
+    columns = read_table(index, error=CohortError).columns
+    if absent := [name for name in ("file", LABEL) if name not in columns]:
+        raise CohortError(f"no column {absent[0]!r}", where=str(index), expected="file and abnormal", fix=_FIX)
+    options = CohortOptions(path=data, labels=(LABEL,), missing_images="keep")
+    cohort = load_cohort(options)
+    there = np.array([path.is_file() for path in cohort.paths])
+    if there.all():
+        return cohort
+    absent = f"{int((~there).sum())} of {len(there)} images are not there ({cohort.table['image'][~there].iloc[0]})"
+    if wanted == "all" or len(np.unique(cohort.targets()[there])) < 2:
+        fix = f"{_FIX} --option images=present goes on with those that are there, if they are of both classes."
+        raise CohortError(absent, where=str(data), expected="all of them", fix=fix)
+    return replace(cohort.rows(there), notes=(*cohort.notes, f"{absent}; their rows were dropped."))
 
 
 def hold_outs(

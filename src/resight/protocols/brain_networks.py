@@ -95,6 +95,7 @@ def trained_features(
     folder: Path,
     progress: Progress,
     start: Path | None = None,
+    ct: bool = False,
     views: HeadViews = "changed",
 ) -> Extracted:
     """Train a ResNet on the split's training rows, or read what is left of that.
@@ -106,14 +107,15 @@ def trained_features(
         augmentation: of training images.
         folder: the result is kept there, and checkpoints while training lasts.
         progress: told after every step.
-        start: file of the extra `ct152`, whose first units a ResNet-50 begins with; a ResNet-18 from scratch without.
+        start: weights it begins with; without, a ResNet-18 learns from scratch.
+        ct: they are the file of the extra `ct152`, whose first units a ResNet-50 begins with.
         views: what heads learn from.
     """
     kept = folder / f"{split.name}.npz"
     if kept.exists():
         return Extracted.read(kept)
     options = training.model_copy(update={"seed": training.seed + 100 * split.round + split.fold})
-    model = _resnet(ModelOptions(), options.seed) if start is None else _ct_resnet(start, options.seed)
+    model = _ct_resnet(start, options.seed) if start and ct else _resnet(ModelOptions(weights=start), options.seed)
     checkpoints = folder / split.name
     result = fit(
         model,

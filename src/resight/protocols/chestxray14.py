@@ -14,8 +14,9 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
-from resight.backbones.base import BACKBONES
+from resight.backbones import BACKBONES, build_backbone, load_weights
 from resight.cohorts import CohortOptions, SplitOptions, split_cohort
+from resight.errors import SettingsError, nearest
 from resight.evaluation import Comparison, Evaluation, EvaluationOptions, compare
 from resight.experiments import ExperimentSettings, Run, smoke, train_experiment
 from resight.experiments.record import environment
@@ -83,12 +84,11 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
 
     Raises:
         CohortError: files are missing; which, what they belong to, and how to go on without.
-        SettingsError: an unknown model.
+        BundleError: a file of weights cannot be read, or holds more than tensors.
+        SettingsError: an unknown model, or weights of another one.
     """
     options = _small(options) if surroundings.smoke else options
-    for model in options.models:
-        name, backbone = _backbone(model)
-        BACKBONES.options(name, backbone)
+    _check_models(options)
     folder = options.tables or surroundings.data
     whole = load_tables(folder, needs_lists="official" in options.splits)
     by_labels: dict[str, Evaluation] = {}
@@ -164,6 +164,19 @@ def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path
         store=StoreOptions(folder=out / "store", max_gb=64),
         report=ReportOptions(examples=8),
     )
+
+
+def _check_models(options: ChestXray14Options) -> None:
+    """Refuse unknown models and weights that do not fit now, rather than after the first network is trained."""
+    for model in options.models:
+        name, backbone = _backbone(model)
+        BACKBONES.options(name, backbone)
+    for model, file in options.weights.items():
+        if model not in options.models:
+            fix = nearest(model, options.models)
+            raise SettingsError(f"weights are given for {model!r}, which is not trained", where="weights", fix=fix)
+        name, backbone = _backbone(model)
+        load_weights(build_backbone(name, **backbone), file)
 
 
 def _backbone(model: str) -> tuple[str, dict[str, int]]:

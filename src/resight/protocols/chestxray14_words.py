@@ -98,7 +98,10 @@ def conclude(found: Found) -> tuple[str, ...]:
     if not found.official and not any(found.resampled.values()):
         sentences.append("No image was looked at: only the label table was studied.")
     if any("Data_Entry_2017.csv" in note for note in found.whole.notes):
-        sentences.append("Labels are of the edition of 2017; the lists and the edition of 2020 differ in 181 images.")
+        sentences.append(
+            "Labels are those of the edition of 2017; the edition of 2020 has others for 181 images of the same lists "
+            "and is taken where Data_Entry_2017_v2020.csv lies beside it."
+        )
     sentences.append(
         "The review's 0.841 to 0.847 are no target: their split is not stated, the first equals CheXNet's mean on a "
         "random split, and residual networks on the official split are published between 0.745 and 0.806."

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from resight.backbones.resnet import DEPTHS
 from resight.cohorts import CohortOptions, SplitOptions
-from resight.errors import SettingsError
+from resight.errors import LeakError, SettingsError
 from resight.evidence.figures import Axis, Chart, Line, Style
 from resight.experiments import ExperimentSettings
 from resight.experiments.prepare import Prepared, prepare
@@ -72,11 +72,16 @@ def degradation(options: DegradationOptions, *, surroundings: Surroundings) -> S
 
     Raises:
         CohortError: the images or labels cannot be read.
+        LeakError: nobody can tell which images are of one patient.
         SettingsError: more than two classes and none named as positive.
     """
     options = _small(options) if surroundings.smoke else options
     settings = experiment(options, surroundings.data)
-    prepared = prepare(settings, surroundings.out / "store", surroundings.progress)
+    try:
+        prepared = prepare(settings, surroundings.out / "store", surroundings.progress)
+    except LeakError as error:
+        fix = '--option group=["COLUMN"] names the column of the patients, group=["none"] splits by image.'
+        raise LeakError(error.found, where=error.where, expected=error.expected, fix=fix) from error
     if prepared.cohort.task != "binary":
         fix = f"Name one as positive: --option positive={prepared.cohort.labels[0]}."
         raise SettingsError(f"{len(prepared.cohort.labels)} labels", where=prepared.cohort.name, expected="1", fix=fix)

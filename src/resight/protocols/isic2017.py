@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights, has_ct_resnet152
 from resight.backbones.efficientnet_lite import has_lite0
 from resight.cohorts import ISIC_LABELS, load_isic2017
-from resight.errors import nearest
+from resight.errors import CohortError, nearest
 from resight.experiments.record import environment
 from resight.models import Classifier
 from resight.preprocess import Augmentation
@@ -65,6 +65,9 @@ _SMOKE_IMAGES = {"train": 90, "validation": 45, "test": 15}
 class ISIC2017Options(Options):
     """Melanoma, seborrheic keratosis and nevus on ISIC-2017, with the challenge's metric."""
 
+    images: Literal["all", "present"] = Field(
+        default="all", description="insist on all images of the tables, or take those present"
+    )
     depths: tuple[int, ...] = Field(
         default=(18, 34, 50),
         min_length=1,
@@ -119,7 +122,7 @@ def isic2017(options: ISIC2017Options, *, surroundings: Surroundings) -> Study:
         CohortError: it is not ISIC-2017.
     """
     begin = time.monotonic()
-    cohort = load_isic2017(surroundings.data)
+    cohort = _load(surroundings.data, options.images)
     if surroundings.smoke:
         options, cohort = _small(options), _few(cohort, options.seed)
     run = _Run(options, surroundings, cohort)
@@ -144,6 +147,16 @@ def isic2017(options: ISIC2017Options, *, surroundings: Surroundings) -> Study:
             **environment(),
         },
     )
+
+
+def _load(data: Path, wanted: Literal["all", "present"]) -> Cohort:
+    try:
+        return load_isic2017(data, missing_images="error" if wanted == "all" else "drop")
+    except CohortError as error:
+        if wanted == "present" or "images are not there" not in error.found:
+            raise
+        fix = f"{error.fix} --option images=present goes on with those that are there."
+        raise CohortError(error.found, where=error.where, expected=error.expected, fix=fix) from error
 
 
 class _Run:
