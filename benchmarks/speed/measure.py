@@ -39,6 +39,7 @@ class Row:
         tolerance: what was allowed.
         must: the ratio to be reached.
         rounds: timed.
+        load: processes that wanted the machine meanwhile, on average over a minute.
         note: what a reader has to know.
     """
 
@@ -56,6 +57,7 @@ class Row:
     unit: str
     must: float
     rounds: int
+    load: float = float("nan")
     note: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ def paired(
 
 def keep(row: Row) -> None:
     """Write a row where the table is made from."""
+    row.load = os.getloadavg()[0]
     folder = RESULTS / "rows"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{row.number}.json").write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")

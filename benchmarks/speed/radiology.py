@@ -9,6 +9,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pydicom
+from isal import isal_zlib
 from pydicom import uid
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -84,6 +85,8 @@ def _nifti(folder: Path) -> None:
     from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
     path = inputs.volume(folder / "volume.nii.gz")
+    packed = path.read_bytes()
+    size = len(isal_zlib.decompress(packed, 31))
     monai = Compose([LoadImage(image_only=True), EnsureChannelFirst()])
     ours, theirs = read(path).pixels[0], np.asarray(monai(path))[0]
     # ours: (D H W) in LPS from 0 to 1; theirs: (i j k) in RAS, as stored
@@ -97,13 +100,14 @@ def _nifti(folder: Path) -> None:
             "MONAI": lambda: monai(path),
             "Resight": lambda: read(path),
             "nibabel": lambda: nib.load(path).get_fdata(dtype=np.float32),
+            "inflating alone, ISA-L": lambda: isal_zlib.decompressobj(31).decompress(packed, size),
         },
         must=5.0,
         difference=float(np.abs(slope * stored[used] + shift - ours[used]).max()),
         tolerance=1e-4,
         unit="of full scale, after the window's straight line",
         libraries=("monai", "nibabel", "isal"),
-        note="ours also windows to [0, 1] and turns to LPS",
+        note="ours also windows to [0, 1] and turns to LPS; no reader can be faster than the inflating alone",
     )
 
 

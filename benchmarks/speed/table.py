@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         f"`make bench` on one thread of {here['processor']} ({', '.join(here['knows']) or 'neither bf16 nor VNNI'}),"
         f" Python {here['python']}. Ratio: processor time of the peer over Resight's, median of interleaved pairs, with"
         " quartiles."
-        " Memory: rise of the resident set during one call, peer and Resight.",
+        " Others: further candidates, times faster than the peer."
+        " Memory: rise of the resident set during one call, peer and Resight. Load: processes that wanted the"
+        f" {os.cpu_count()} processors of the machine meanwhile, on average over a minute.",
         "",
-        "| row | work | peer | Resight | times faster | must | agree within | MB | others, times faster than peer |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| row | work | peer | Resight | times faster | must | agree within | MB | load | others |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = row["spread"]
@@ -59,7 +62,8 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
             f"| {row['number']} | {row['work']} "
             f"| {row['peer']}, {_ms(row, 'peer')} | {row['ours']}, {_ms(row, 'ours')} "
             f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {row['must']:.2f} "
-            f"| {row['difference']:.1g} of {row['tolerance']:g} {row['unit']} | {memory} | {others} |"
+            f"| {row['difference']:.1g} of {row['tolerance']:g} {row['unit']} | {memory} | {row['load']:.1f} "
+            f"| {others} |"
         )
     notes = [f"- {row['number']}: {row['note']}." for row in rows if row["note"]]
     used = sorted({f"{name} {version}" for row in rows for name, version in row["versions"].items()})

@@ -2,8 +2,8 @@
 
 Hoerl & Kennard 1970 (ridge); Allen 1974 (PRESS: the leave-one-out residual is e_i / (1 - h_i), and of a whole fold
 (I - H_gg)^-1 e_g); the smaller of the two
-normal equations is solved, `D'D` (J x J) or `DD'` (N x N). Everything is float64: a float32 Gram matrix with a small
-penalty is wrong in the third digit.
+normal equations is solved, `D'D` (J x J) or `DD'` (N x N). Every solution is good to float64; a large one for a single
+penalty is factored in float32 and refined.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import linalg
 
+from resight.heads.refined import solve_refined
+
 Design = Float[np.ndarray, "N J"]
 Responses = Float[np.ndarray, "N K"]
 _syrk: Any = linalg.get_blas_funcs("syrk", dtype=np.float64)
 _potrf: Any = linalg.get_lapack_funcs("potrf", dtype=np.float64)
+_WORTH_REFINING = 256
+"""Unknowns from which a factor in float32 saves more than the refinement costs."""
 _SATURATED = 1e-9
 """A sample whose leverage is nearer to 1 than this is reproduced by itself alone: it has no leave-one-out residual."""
 
@@ -145,13 +149,18 @@ def _solve(
 ) -> Iterator[tuple[Float[np.ndarray, "J K"], _Hat | None]]:
     """Coefficients and, where asked for, the hat matrix, for each penalty in turn."""
     primal = rows.shape[1] <= rows.shape[0]
-    gram = right = None
+    right = rows.T @ targets if primal else targets
+    if len(penalties) == 1 and penalties[0] > 0 and not with_hat and min(rows.shape) >= _WORTH_REFINING:
+        solution = solve_refined(rows if primal else rows.T, right, penalties[0])
+        if solution is not None:
+            yield (solution if primal else rows.T @ solution), None
+            return
+    gram = None
     for number, penalty in enumerate(penalties, start=1):
         factor = None
         if penalty > 0:
             if gram is None:
                 gram = _gram(rows.T if primal else rows)
-                right = rows.T @ targets if primal else targets
             factor = _cholesky(gram if number == len(penalties) else gram.copy(order="F"), penalty)
         if factor is None:  # no penalty, or one lost in rounding: the singular values can still tell
             yield _by_singular_values(rows, targets, penalty)
