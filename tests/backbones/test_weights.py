@@ -185,3 +185,16 @@ def test_a_filter_of_fewer_slices_is_put_in_the_middle(tmp_path: Path) -> None:
     assert load_weights(target, tmp_path / "weights").adapted == ("conv1.weight",)
     volume = torch.rand(1, 1, 16, 32, 32)
     assert torch.equal(source.eval()(volume), target.eval()(volume))
+
+
+def test_a_network_gets_gates_after_it_was_trained_without_and_keeps_those_it_had(tmp_path: Path) -> None:
+    plain, gated = tiny(1), tiny(2, gate_target=0.5)
+    save_weights(plain, tmp_path / "plain.safetensors")
+    report = load_weights(gated, tmp_path / "plain.safetensors", least_share=1.0)
+    assert report.missing == ()
+    assert torch.equal(gated.layer2[0].conv1.weight, plain.layer2[0].conv1.weight)
+    assert torch.equal(gated.layer2[0].gate.net[0].weight, tiny(2, gate_target=0.5).layer2[0].gate.net[0].weight)
+    save_weights(gated, tmp_path / "gated.safetensors")
+    again = tiny(3, gate_target=0.5)
+    load_weights(again, tmp_path / "gated.safetensors")
+    assert torch.equal(again.layer2[0].gate.net[0].weight, gated.layer2[0].gate.net[0].weight)

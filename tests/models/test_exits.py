@@ -35,6 +35,24 @@ def test_every_exit_answers_and_is_trained_with_its_weight(dims: int) -> None:
     assert network.backbone.layer4[0].conv1.weight.grad is None
 
 
+def test_exits_learn_from_the_last_classifier_and_do_not_move_it() -> None:
+    assert classifier().train().answers(IMAGES).penalty is None
+    network = classifier(matching=0.7).train()
+    found = network.answers(IMAGES)
+    apart = sum((logits - found.logits).square().mean() for logits, _ in found.auxiliary)
+    torch.testing.assert_close(found.penalty, 0.7 * apart)
+    found.penalty.backward()
+    assert all(p.grad is None for p in network.head.parameters())
+    assert network.backbone.layer4[0].conv1.weight.grad is None
+    assert all(part.fc.weight.grad.any() for part in network.exits.values())
+    optimizer = torch.optim.SGD(network.exits.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        network.answers(IMAGES).penalty.backward()
+        optimizer.step()
+    assert network.answers(IMAGES).penalty < 0.5 * found.penalty
+
+
 def test_exits_do_not_change_the_last_answer() -> None:
     with_exits = classifier()
     without = classifier(after=())

@@ -30,6 +30,7 @@ _TIMM_ATTENTION: Final = (
 )
 """Where timm keeps the parameters of SE and ECA layers, and where they are here."""
 _COUNTERS: Final = "num_batches_tracked"
+_GATE: Final = ".gate.net."
 _STATE_KEYS: Final = ("state_dict", "model_state_dict", "model")
 """Where checkpoints of training loops keep the parameters."""
 
@@ -107,7 +108,8 @@ def load_weights(
         fitted[name] = value
         if value.shape != tensor.shape:
             adapted.append(name)
-    counted = [name for name in wanted if not name.endswith(_COUNTERS)]
+    # gates are of no network but the one they were trained in: those of a file are taken, fresh ones miss nothing
+    counted = [n for n in wanted if not n.endswith(_COUNTERS) and not (_GATE in n and n not in fitted)]
     report = WeightReport(
         matched=tuple(name for name in counted if name in fitted),
         adapted=tuple(adapted),

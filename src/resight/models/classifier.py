@@ -129,6 +129,7 @@ class Classifier(nn.Module):
         std: per channel, in [0, 1].
         exits: `Exit` by name of the stage it comes after, in order of work.
         exit_weight: of each exit's loss.
+        exit_matching: of the squared distance of each exit's logits from those of the last classifier.
         clinical: where columns of a table come in; None for a network of images alone.
         stem: stands before the backbone.
         modalities: images of one patient that the channels hold side by side.
@@ -147,6 +148,7 @@ class Classifier(nn.Module):
         exits: nn.ModuleDict | None = None,
         exit_weight: float = 1.0,
         *,
+        exit_matching: float = 0.0,
         clinical: ClinicalInput | None = None,
         stem: nn.Module | None = None,
         modalities: int = 1,
@@ -156,7 +158,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head
         self.exits = nn.ModuleDict() if exits is None else exits
-        self.exit_weight = exit_weight
+        self.exit_weight, self.exit_matching = exit_weight, exit_matching
         self.clinical = clinical
         self.stem = nn.Identity() if stem is None else stem
         self.modalities, self.modality_dropout = modalities, modality_dropout
@@ -228,10 +230,12 @@ class Classifier(nn.Module):
         side = self.backbone.auxiliary(stages)
         auxiliary = () if side is None else ((side, _AUXILIARY_WEIGHT),)
         exits = tuple((found(stages[stage]), self.exit_weight) for stage, found in self.exits_by_stage().items())
-        logits = self.conclude(stages[-1], table)
-        return Answers(
-            logits, (*auxiliary, *exits), self.backbone.penalty(gates, taken), self.backbone.pool(stages[-1])
-        )
+        logits, penalty = self.conclude(stages[-1], table), self.backbone.penalty(gates, taken)
+        if self.exit_matching and exits:
+            taught = torch.stack([found for found, _ in exits]).float() - logits.detach().float()
+            matching = self.exit_matching * taught.square().mean(dim=(1, 2)).sum()
+            penalty = matching if penalty is None else penalty + matching
+        return Answers(logits, (*auxiliary, *exits), penalty, self.backbone.pool(stages[-1]))
 
     def exits_by_stage(self) -> dict[int, Exit]:
         """Exits by the index of the stage that each comes after, in order of work."""
@@ -337,6 +341,7 @@ def build_classifier(
         std,
         build_exits(options.exits, backbone, name, len(labels), dims),
         options.exits.weight,
+        exit_matching=options.exits.matching,
         clinical=clinical,
         stem=stem,
         modalities=modalities,

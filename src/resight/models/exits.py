@@ -1,4 +1,8 @@
-"""Classifiers after earlier stages, so that an easy image needs no later one (Teerapittayanon et al. 2016)."""
+"""Classifiers after earlier stages, so that an easy image needs no later one (Teerapittayanon et al. 2016).
+
+Exits may be taught by the last classifier of the same network (Zhang et al. 2019, section 3.2), here by the squared
+distance of logits (Ba and Caruana 2014, equation 1), which is the same for every kind of classification.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,12 @@ class ExitOptions(Options):
         default=(), description="stages that get a classifier of their own: stage1, stage2, ... but the last"
     )
     weight: float = Field(default=0.5, gt=0, description="of each exit's loss, beside 1 of the last classifier")
+    matching: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the squared distance of each exit's logits from those of the last classifier, which "
+        "teaches the exits without being moved by them",
+    )
     norm: Norm = Field(default="batch", description="normalisation in the exits")
 
     @field_validator("after")
