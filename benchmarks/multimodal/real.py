@@ -173,11 +173,15 @@ def main() -> None:
     study = {"isic2017": isic2017, "covid": covid}[given.study](given.scratch)
     numbers = range(len(study.tables))
     tables = {
-        name: _predictions(study, pd.concat([answers(study, n, fusion, given.scratch) for n in numbers]))
+        name: _predictions(
+            study, pd.concat([answers(study, n, fusion, given.scratch) for n in numbers], ignore_index=True)
+        )
         for name, fusion in {"images": None, **{f: f for f in FUSIONS}}.items()
     }
     stems = [path.stem for path in study.tables]
-    tables["table"] = _predictions(study, pd.concat([pd.read_csv(given.scratch / f"{s}-table.csv") for s in stems]))
+    tables["table"] = _predictions(
+        study, pd.concat([pd.read_csv(given.scratch / f"{s}-table.csv") for s in stems], ignore_index=True)
+    )
     options = EvaluationOptions(bootstrap=2000)
     found: dict[str, Any] = {"images": len(tables["images"]), "labels": study.labels, "columns": study.columns}
     found["single columns, training images"] = pd.read_csv(given.scratch / f"{stems[0]}-columns.csv").to_dict("records")
