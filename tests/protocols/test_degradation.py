@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -112,22 +114,29 @@ def test_checkpointing_bounds_memory() -> None:
 
 
 @pytest.mark.slow
-def test_smoke_run_is_kept_and_not_repeated(real_data, tmp_path: Path) -> None:
+def test_smoke_run_is_kept_and_not_repeated(tmp_path: Path) -> None:
+    data, rng, rows = tmp_path / "data", np.random.default_rng(0), ["file,patient_id,label"]
+    data.mkdir()
+    for number in range(60):
+        ill = number % 2
+        cv2.imwrite(str(data / f"{number}.png"), rng.integers(60 * ill, 150 + 60 * ill, (32, 32), dtype=np.uint8))
+        rows.append(f"{number}.png,{number},{'ill' if ill else 'well'}")
+    (data / "index.csv").write_text("\n".join(rows))
     seen: list[str] = []
     surroundings = Surroundings(
-        data=real_data("cxr_pneumonia_kermany"),
+        data=data,
         out=tmp_path,
         smoke=True,
         progress=lambda stage, *_: seen.append(stage),
     )
-    study = PROTOCOLS.build("degradation", {}, surroundings=surroundings)
+    study = PROTOCOLS.build("degradation", {"positive": "ill"}, surroundings=surroundings)
     write_study(tmp_path, study)
     for name in study.pictures:
         ET.parse(tmp_path / name)
     assert any(stage.startswith("train") for stage in seen)
     seen.clear()
-    again = PROTOCOLS.build("degradation", {}, surroundings=surroundings)
+    again = PROTOCOLS.build("degradation", {"positive": "ill"}, surroundings=surroundings)
     assert not any(stage.startswith("train") for stage in seen)
     assert again.tables == study.tables
     with pytest.raises(OutputError, match="other settings"):
-        PROTOCOLS.build("degradation", {"learning_rate": 0.05}, surroundings=surroundings)
+        PROTOCOLS.build("degradation", {"positive": "ill", "learning_rate": 0.05}, surroundings=surroundings)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from resight.cli.main import main
 from resight.cohorts import ISIC_LABELS
 from resight.errors import SettingsError
-from resight.protocols import PROTOCOLS, Surroundings
-from resight.protocols.isic2017 import ISIC2017Options
+from resight.protocols import PROTOCOLS
+from resight.protocols.isic2017 import ISIC2017Options, _Run
 from resight.protocols.isic2017_networks import Answers, build_network, ensemble, freeze_first_blocks
 from resight.protocols.isic2017_output import draw, write_all_predictions, write_test_predictions
 from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
@@ -191,13 +192,97 @@ def test_unknown_architectures_are_refused() -> None:
     assert isinstance(PROTOCOLS.options("isic2017"), ISIC2017Options)
 
 
+class _Told(_Run):
+    """The study with answers that are drawn instead of learned."""
+
+    def __init__(self, cohort: Cohort, *, ct: bool, taught: bool) -> None:
+        self.options, self.cohort = ISIC2017Options(depths=(18, 50), colours=False, ablation_epochs=0), cohort
+        self.ct, self.taught, self.given = Path("ct") if ct else None, taught, {}
+
+    def _answer(self, name: str, *, out_of_fold: bool = False) -> Answers:
+        rng = np.random.default_rng(len(self.given))
+        self.given[name] = Answers(name, noisy(self.cohort, rng), out_of_fold=out_of_fold)
+        return self.given[name]
+
+    def _teacher_features(self) -> np.ndarray:
+        return np.zeros((N, 1, 1), np.float32)
+
+    def _probe(self, name: str, features: np.ndarray) -> Answers:
+        return self._answer("teacher probe", out_of_fold=True)
+
+    def _ct_probe(self, depth: int) -> Answers:
+        return self._answer(f"ct probe {depth}", out_of_fold=True)
+
+    def _resnet(self, depth: int, seed: int) -> Answers:
+        return self._answer(f"resnet {depth}")
+
+    def _trained_teacher(self) -> Answers:
+        return self._answer("trained teacher")
+
+
+@pytest.mark.parametrize(
+    ("ct", "taught", "resnets", "others"),
+    [
+        (True, True, ["ct probe 50", "resnet 50"], ["teacher probe", "trained teacher"]),
+        (True, False, ["ct probe 50", "resnet 50"], []),
+        (False, True, ["resnet 18", "resnet 50"], ["teacher probe", "trained teacher"]),
+        (False, False, ["resnet 18", "resnet 50"], []),
+    ],
+)
+def test_who_enters_the_ensembles(
+    cohort: Cohort, ct: bool, taught: bool, resnets: list[str], others: list[str]
+) -> None:
+    """Where some ResNets begin with weights, those that learned from nothing stay out; what is handed in has all."""
+    run = _Told(cohort, ct=ct, taught=taught)
+    found = run.everything()
+
+    def together(names: list[str]) -> np.ndarray:
+        return ensemble("expected", [run.given[name] for name in names]).logits
+
+    np.testing.assert_allclose(found.named("ResNets together").logits, together(resnets))
+    if taught:
+        np.testing.assert_allclose(found.named("all models together").logits, together(resnets + others))
+    evidence = clinical_evidence(cohort, seed=0)
+    folds = [answers for answers in run.given.values() if answers.out_of_fold]
+    weight = fusion_weight(ensemble("folds", folds), evidence, cohort) if folds else 1.0
+    final = found.named(found.final)
+    np.testing.assert_allclose(final.logits, together(resnets + others) + weight * evidence)
+    assert final.details == {"clinical_weight": weight}
+    np.testing.assert_allclose(found.named(found.resnet).logits, together(resnets) + weight * evidence)
+    assert {"resnet 18", "resnet 50"} <= {answers.name for answers in found.answers}
+
+
+@pytest.fixture
+def challenge(tmp_path: Path) -> Path:
+    """Drawn lesions in the layout of the challenge: dark ones are melanomas, pale ones keratoses."""
+    folder, rng, number = tmp_path / "data", np.random.default_rng(0), 0
+    for part, count in (("Training", 45), ("Validation", 24), ("Test_v2", 6)):
+        name = f"ISIC-2017_{part}"
+        (folder / f"{name}_Data").mkdir(parents=True)
+        labels, described = ["image_id,melanoma,seborrheic_keratosis"], ["image_id,age_approximate,sex"]
+        for kind in range(count):
+            image_id, melanoma, keratosis = f"ISIC_{number:07d}", kind % 3 == 0, kind % 3 == 1
+            pixels = rng.normal(150 - 80 * melanoma + 60 * keratosis, 15, (48, 64, 3)).clip(0, 255)
+            cv2.imwrite(str(folder / f"{name}_Data" / f"{image_id}.jpg"), pixels.astype(np.uint8))
+            labels.append(f"{image_id},{int(melanoma)}.0,{int(keratosis)}.0")
+            described.append(f"{image_id},{40 + kind % 30},{'male' if kind % 2 else 'female'}")
+            number += 1
+        if part != "Test_v2":
+            (folder / f"{name}_Part3_GroundTruth.csv").write_text("\n".join(labels))
+        (folder / f"{name}_Data" / f"{name}_Data_metadata.csv").write_text("\n".join(described))
+    return folder
+
+
 @pytest.mark.slow
-def test_the_whole_study_in_small(real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    surroundings = Surroundings(real_data("derm_isic2017"), tmp_path, smoke=True)
-    options = {"threads": 1, "precision": "fp32"}
-    study = PROTOCOLS.build("isic2017", options, surroundings=surroundings)
-    assert study.name == "isic2017"
-    assert len(pd.read_csv(tmp_path / "test_predictions.csv")) == 15
-    again = PROTOCOLS.build("isic2017", options, surroundings=surroundings)
-    assert study.tables == again.tables
-    assert json.dumps(study.record["options"])
+def test_smoke_runs_from_the_command_line_and_resumes(challenge: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["reproduce", "isic2017", "--data", str(challenge), "--out", str(out), "--smoke"]
+    command += ["--option", "threads=1", "--option", "precision=fp32", "--option", "ct=false"]
+    assert main(command) == 0
+    first = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert len(pd.read_csv(out / "test_predictions.csv")) == 6
+    assert set(first["pictures"]) == {"models.svg", "training.svg"}
+    described = {row["what"]: row for rows in first["tables"].values() for row in rows}
+    assert any(what.startswith("short run of ResNet-18 without augmentation") for what in described)
+    assert main([*command, "--resume"]) == 0
+    assert json.loads((out / "study.json").read_text(encoding="utf-8"))["tables"] == first["tables"]

@@ -97,10 +97,10 @@ def write_study(folder: Path, study: Study) -> None:
 def render_markdown(study: Study) -> str:
     """The study as Markdown."""
     lines = [f"# {study.title}", "", study.question, "", *(f"- {sentence}" for sentence in study.conclusions)]
-    for heading, rows in study.tables.items():
-        lines += ["", f"## {heading}", "", *(_wide_table if heading in study.wide else _table)(rows)]
     for name, caption in study.pictures.items():
         lines += ["", f"![{caption}]({name})", "", f"*{caption}*"]
+    for heading, rows in study.tables.items():
+        lines += ["", f"## {heading}", "", *(_wide_table if heading in study.wide else _table)(rows)]
     lines += ["", "## How it was made", "", "```", study.command, "```", ""]
     lines += [f"- {key}: {value}" for key, value in study.record.items()]
     return "\n".join(lines) + "\n"
