@@ -1,6 +1,9 @@
-"""Damaged DICOM and image files through the reading processes: each is answered with a reason, none harms the service.
+"""Damaged DICOM and image files: each is answered with a reason, none harms the service.
 
-python benchmarks/clinic_fuzz.py --files 10000 --out benchmarks/results/clinic/fuzz.json
+python -m benchmarks.clinic_fuzz --files 10000 --out benchmarks/results/clinic/fuzz.json
+
+Eight of ten go through the reading processes (header and image), one by STOW-RS and one by C-STORE to a running
+service. It goes on where it was stopped: pieces of 250 files that `--out` holds already are not done again.
 """
 
 from __future__ import annotations
@@ -14,138 +17,222 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
-from PIL import Image as Picture
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
 
+from benchmarks.clinic_fuzz_files import NAME, content, crafted, dataset_begin, dicom, mutate, numbered, seeds
+from benchmarks.clinic_process import Running, memory_mb
 from resight.errors import ImageError
 from resight.imaging import Sandbox
 from resight.imaging.display import VOI
 
-SIDE_PX = 48
-MEMORY_MB, TIMEOUT_S = 600, 20.0
+PIECE, CRAFTED = 250, 0.1
+MEMORY_MB, TIMEOUT_S, VALUES, FRAMES = 600, 20.0, 10**6, 50
+LIMITS = {"parse_memory_mb": MEMORY_MB, "parse_timeout_s": TIMEOUT_S, "pixel_values": VALUES, "frames": FRAMES}
+DX = "1.2.840.10008.5.1.4.1.1.1.1"
+WAYS = ("reading process",) * 8 + ("STOW-RS", "C-STORE")
 
 
-def dicom(rng: np.random.Generator, syntax: str, **changes: Any) -> bytes:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    values: dict[str, Any] = {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1",
-        "SOPInstanceUID": "1.2.3",
-        "StudyInstanceUID": "1.2",
-        "SeriesInstanceUID": "1.2.4",
-        "Modality": "DX",
-        "PatientName": "Secretname^Jane",
-        "PixelSpacing": [0.2, 0.2],
-        "Rows": SIDE_PX,
-        "Columns": SIDE_PX,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 8,
-        "BitsStored": 8,
-        "HighBit": 7,
-        "PixelRepresentation": 0,
-        "PixelData": rng.integers(0, 255, (SIDE_PX, SIDE_PX), dtype=np.uint8).tobytes(),
-    }
-    for keyword, value in (values | changes).items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+class Tally:
+    """What came of the files of one piece."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.slowest_s = 0.0
+        self.figures: dict[str, float] = {}
+
+    def refused(self, reason: str) -> None:
+        """Count a reason; none at all, or one that names the patient, ends everything."""
+        assert reason.strip(), "refused without a reason"
+        assert NAME not in reason, reason
+        self.answers["refused with a reason"] += 1
+        self.reasons["".join(" " if letter.isdigit() else letter for letter in reason).strip()[:60]] += 1
+
+    def figure(self, name: str, value: float) -> None:
+        """Keep the highest."""
+        self.figures[name] = max(self.figures.get(name, 0), value)
 
 
-def picture(rng: np.random.Generator, kind: str) -> bytes:
-    stream = io.BytesIO()
-    Picture.fromarray(rng.integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)).save(stream, kind)
-    return stream.getvalue()
-
-
-def seeds(rng: np.random.Generator) -> dict[str, bytes]:
-    """Whole files of every kind, small enough that a mutation often meets something that matters."""
-    found = {
-        "explicit": dicom(rng, ExplicitVRLittleEndian),
-        "implicit": dicom(rng, ImplicitVRLittleEndian),
-        "deflated": dicom(rng, DeflatedExplicitVRLittleEndian),
-        "several frames": dicom(rng, ExplicitVRLittleEndian, NumberOfFrames=3, PixelData=bytes(3 * SIDE_PX**2)),
-    }
-    return found | {kind: picture(rng, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP")}
-
-
-def mutate(data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """One of eight kinds of damage."""
-    changed = bytearray(data)
-    at = int(rng.integers(0, len(changed)))
-    kind = str(rng.choice(["bits", "bytes", "cut", "hole", "twice", "numbers", "header bytes", "noise"]))
-    if kind == "bits":
-        for place in rng.integers(0, len(changed), rng.integers(1, 20)):
-            changed[place] ^= 1 << int(rng.integers(8))
-    elif kind in ("bytes", "header bytes"):
-        end = len(changed) if kind == "bytes" else min(len(changed), 900)
-        for place in rng.integers(0, end, rng.integers(1, 40)):
-            changed[place] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFE, 0xFF]))
-    elif kind == "cut":
-        del changed[at:]
-    elif kind == "hole":
-        del changed[at : at + int(rng.integers(1, 64))]
-    elif kind == "twice":
-        changed[at:at] = changed[at : at + int(rng.integers(1, 2000))]
-    elif kind == "numbers":
-        # lengths, rows, columns and frames are small numbers; huge ones are what parsers stumble over
-        place = int(rng.integers(0, max(1, min(len(changed), 1200) - 4)))
-        changed[place : place + 4] = int(rng.choice([0xFFFFFFFF, 0x7FFFFFFF, 0xFFFF, 0, 2**24])).to_bytes(4, "little")
-    else:
-        changed[at : at + 200] = rng.bytes(min(200, len(changed) - at))
-    return kind, bytes(changed)
-
-
-def fuzz(files: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Send files through; figures of what came of them. Anything but an answer or an `ImageError` is raised."""
-    rng = np.random.default_rng(seed)
-    whole = seeds(rng)
-    outcomes: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    slowest_s, peak_mb, ended, named = 0.0, 0.0, 0, 0
-    begun = time.monotonic()
-    with Sandbox(processes=1, memory_mb=MEMORY_MB, timeout_s=TIMEOUT_S, most_values=10**6, most_frames=50) as sandbox:
-        for kind, data in whole.items():  # pays for the start of the process, and shows that the seeds are sound
-            path = folder / "whole"
-            path.write_bytes(data)
-            assert kind == "several frames" or sandbox.image(path, VOI()).pixels.size > 0
-        for _ in range(files):
+def files(rng: np.random.Generator, first: int, *, only_dicom: bool) -> list[tuple[str, bytes]]:
+    """Damaged and crafted files of one piece with the kind of each."""
+    whole = {k: v for k, v in seeds(rng).items() if not only_dicom or dataset_begin(v)}
+    made = crafted(rng)
+    found = []
+    for number in range(first + 1, first + 1 + PIECE):
+        if rng.random() < CRAFTED:
+            kind = str(rng.choice(list(made)))
+            found.append((kind, numbered(made[kind](), number)))
+        else:
             kind = str(rng.choice(list(whole)))
-            _, data = mutate(whole[kind], rng)
-            path = folder / "fuzzed"
+            begin = dataset_begin(whole[kind]) if only_dicom else 0
+            found.append((kind, mutate(numbered(whole[kind], number), rng, begin)))
+    return found
+
+
+def read_all(pieces: list[tuple[str, bytes]], tally: Tally, folder: Path) -> None:
+    """Through a reading process of its own. Anything but an answer or an `ImageError` is raised."""
+    path = folder / "fuzzed"
+    with Sandbox(
+        processes=1, memory_mb=MEMORY_MB, timeout_s=TIMEOUT_S, most_values=VALUES, most_frames=FRAMES
+    ) as sandbox:
+        for number, (kind, data) in enumerate(pieces):
             path.write_bytes(data)
-            started = time.monotonic()
+            tally.kinds[kind] += 1
+            begun = time.monotonic()
             for read in (sandbox.header, lambda p: sandbox.image(p, VOI())):
                 try:
                     read(path)
-                    outcomes["read"] += 1
+                    tally.answers["read"] += 1
                 except ImageError as error:
-                    reason = str(error)
-                    outcomes["refused with a reason"] += 1
-                    ended += "ends the process" in reason or "takes more than" in reason
-                    reasons["".join(" " if c.isdigit() else c for c in error.found).strip()[:60]] += 1
-                    named += "Secretname" in reason
-            slowest_s = max(slowest_s, time.monotonic() - started)
-            peak_mb = max(peak_mb, *(p.memory_info().rss / 2**20 for p in psutil.Process().children()), 0.0)
+                    tally.refused(error.found)
+                    ended = "ends the process" in error.found or "takes more than" in error.found
+                    tally.answers["readings that cost their process"] += ended
+            if number:  # the first one waits for the process to start
+                tally.slowest_s = max(tally.slowest_s, time.monotonic() - begun)
+            for one in psutil.Process().children():
+                tally.figure("largest reading process (MB)", _peak_mb(one.pid))
+
+
+def store_all(pieces: list[tuple[str, bytes]], tally: Tally, way: str, folder: Path) -> None:
+    """To a running service, which then works on what it kept."""
+    settings = {"limits": {**LIMITS, "attempts": 1}, "quiet_s": 0.5}
+    with Running(folder, dicom_peers=["FUZZ"], settings=settings) as service:
+        service.wait()
+        with httpx.Client(base_url=service.url, headers=service.token("admin"), timeout=120) as client:
+            send = _stow(client) if way == "STOW-RS" else _c_store(service.dicom)
+            send(content(dicom(np.random.default_rng(0), ExplicitVRLittleEndian)))  # from here on memory is not new
+            _wait_for_the_end(client)
+            before = memory_mb(service.process)
+            for kind, data in pieces:
+                tally.kinds[kind] += 1
+                begun = time.monotonic()
+                answer = send(data)
+                tally.slowest_s = max(tally.slowest_s, time.monotonic() - begun)
+                tally.answers[f"{way} {answer}"] += 1
+            _wait_for_the_end(client)
+            for study in client.get("/api/studies", params={"limit": 500}).json():
+                if study["state"] == "done":
+                    tally.answers["kept and answered"] += 1
+                else:
+                    tally.refused(study["reason"])
+            assert client.get("/api/health").json() == {"status": "ok"}
+            tally.figure("growth of the service (MB)", memory_mb(service.process) - before)
+        log = service.log.read_text(encoding="utf-8")
+        assert NAME not in log, "the log names the patient"
+        assert "Traceback" not in log, log[-2000:]
+
+
+def _stow(client: httpx.Client) -> Any:
+    def send(data: bytes) -> int:
+        body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--b--\r\n"
+        headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+        status = client.post("/dicom-web/studies", content=body, headers=headers).status_code
+        assert status in (200, 409), status
+        return status
+
+    return send
+
+
+def _c_store(port: int) -> Any:
+    """The bytes of a damaged dataset as they are, which no library would send of its own accord."""
+    entity = AE(ae_title="FUZZ")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
+
+    def send(data: bytes) -> str:
+        begin = dataset_begin(data)
+        at = data.find(b"\x02\x00\x10\x00UI") + 8
+        syntax = data[at : at + int.from_bytes(data[at - 2 : at], "little")].rstrip(b"\0").decode() if at > 7 else ""
+        entity.requested_contexts = []
+        entity.add_requested_context(DX, syntax or "1.2.840.10008.1.2.1")
+        association = entity.associate("127.0.0.1", port, ae_title="RESIGHT")
+        assert association.is_established, "the node does not answer any more"
+        request = C_STORE()
+        request.MessageID, request.Priority, request.AffectedSOPClassUID = 1, 2, DX
+        at = data.find(b"\x02\x00\x03\x00UI") + 8
+        uid = data[at : at + int.from_bytes(data[at - 2 : at], "little")].rstrip(b"\0").decode() if at > 7 else "1.2.3"
+        request.AffectedSOPInstanceUID = uid
+        request.DataSet = io.BytesIO(data[begin:] or b"\0\0")
+        association._reactor_checkpoint.clear()  # as `send_c_store` does while it waits for the answer
+        association.dimse.send_msg(request, 1)
+        _, answer = association.dimse.get_msg(block=True)
+        association._reactor_checkpoint.set()
+        assert isinstance(answer, C_STORE), "no answer to a C-STORE"
+        association.release()
+        return f"{answer.Status:04X}"
+
+    return send
+
+
+def _wait_for_the_end(client: httpx.Client) -> None:
+    deadline = time.monotonic() + 300
+    while _busy(client):
+        assert time.monotonic() < deadline, "the service does not come to an end with what it kept"
+        time.sleep(0.5)
+
+
+def _busy(client: httpx.Client) -> bool:
+    states = ("receiving", "queued", "predicting")
+    return any(client.get("/api/studies", params={"state": state, "limit": 1}).json() for state in states)
+
+
+def _peak_mb(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return max((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM")), default=0)
+
+
+def piece(number: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng([seed, number])
+    way, tally, begun = WAYS[number % len(WAYS)], Tally(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        pieces = files(rng, number * PIECE, only_dicom=way == "C-STORE")
+        if way == "reading process":
+            read_all(pieces, tally, Path(folder))
+        else:
+            store_all(pieces, tally, way, Path(folder))
     return {
-        "files": files,
-        "seed": seed,
-        "answers": dict(outcomes),
-        "reading processes ended": ended,
-        "reasons that name the patient": named,
-        "distinct reasons": len(reasons),
-        "commonest reasons": dict(reasons.most_common(10)),
-        "slowest file (s)": round(slowest_s, 2),
-        "largest reading process (MB resident)": round(peak_mb),
-        "memory cap beyond the start (MB)": MEMORY_MB,
+        "way": way,
+        "kinds": dict(tally.kinds),
+        "answers": dict(tally.answers),
+        "reasons": dict(tally.reasons),
+        "slowest_s": round(tally.slowest_s, 2),
+        "figures": tally.figures,
         "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def whole(pieces: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The pieces added up."""
+
+    def added(name: str, way: str | None = None) -> Counter[str]:
+        chosen = [one for one in pieces.values() if way in (None, one["way"])]
+        return sum((Counter(one[name]) for one in chosen), Counter())
+
+    ways = Counter({way: PIECE * sum(one["way"] == way for one in pieces.values()) for way in dict.fromkeys(WAYS)})
+    figures: dict[str, float] = {}
+    for one in pieces.values():
+        for name, value in one["figures"].items():
+            figures[name] = max(figures.get(name, 0), value)
+    return {
+        "files": PIECE * len(pieces),
+        "seed": seed,
+        "files by way": dict(ways),
+        "answers by way": {way: dict(added("answers", way)) for way in ways if ways[way]},
+        "files by kind": dict(added("kinds").most_common()),
+        "distinct reasons": len(added("reasons")),
+        "commonest reasons": dict(added("reasons").most_common(12)),
+        "slowest file (s)": max((one["slowest_s"] for one in pieces.values()), default=0),
+        **figures,
+        "memory cap of reading beyond the start (MB)": MEMORY_MB,
+        "seconds": round(sum(one["seconds"] for one in pieces.values())),
     }
 
 
@@ -153,15 +240,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no piece after so long")
+    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(options.files, options.seed, Path(folder))
-    text = json.dumps(found, indent=2) + "\n"
+    kept = options.out.with_suffix(".pieces.json")
+    pieces: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    until = time.monotonic() + 60 * options.minutes
+    for number in range(-(-options.files // PIECE)):
+        if str(number) not in pieces and time.monotonic() < until:
+            pieces[str(number)] = piece(number, options.seed)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(pieces), encoding="utf-8")
+    text = json.dumps(whole(pieces, options.seed), indent=2) + "\n"
     print(text, end="")
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
+    options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

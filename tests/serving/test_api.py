@@ -233,7 +233,7 @@ def test_a_model_is_exchanged_and_both_versions_stay_on_record(site: Site) -> No
         site.work()
         found = site.study(new)
         assert found["state"] == "refused"
-        assert found["reason"] == "refused by the sentinels: constant"
+        assert found["reason"] == "refused: nothing can be seen (sentinel constant)"
         assert found["objects"] == []
         assert site.study(old)["results"][0]["version"] == first
         # a damaged bundle is turned down, and the one in service goes on

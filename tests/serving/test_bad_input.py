@@ -69,7 +69,8 @@ def test_it_has_a_clear_state_and_is_kept(site: Site, name: str) -> None:
     with site.parts.service.store.read() as session:
         instance = session.scalars(select(Instance).join(Study).where(Study.study_uid == uid)).one()
         study = session.get_one(Study, instance.study_pk)
-        assert (study.next_attempt_at is not None) == (state == "failed")
+        # the same bytes would give the same error; a person may still queue the study again
+        assert (study.attempts, study.next_attempt_at) == (1, None)
     assert (site.parts.service.folder / instance.file).read_bytes() == data
 
 
@@ -103,9 +104,32 @@ def test_another_object_under_a_known_uid_is_refused(site: Site) -> None:
     uid = site.uid()
     assert site.accept(content(radiograph(study=uid))).state == "kept"
     assert site.accept(content(radiograph(study=uid))).state == "known"
-    other = site.accept(content(radiograph(study=uid, size_px=32)))
-    assert other.state == "refused"
-    assert "same SOP instance UID" in other.reason
+    for other in (radiograph(study=uid, size_px=32), radiograph(1, study=uid)):  # the second one is of the same size
+        outcome = site.accept(content(other))
+        assert outcome.state == "refused"
+        assert "same SOP instance UID" in outcome.reason
+    site.work()
+    assert site.study(uid)["instances"] == 1
+    last = site.client.get("/api/audit", params={"limit": 1000}, headers=site.as_("admin")).json()
+    assert sum("another object" in entry["details"] for entry in last) >= 2
+
+
+def test_the_same_object_with_other_file_meta_information_is_known(site: Site) -> None:
+    dataset = radiograph(study=site.uid())
+    assert site.accept(content(dataset)).state == "kept"
+    dataset.file_meta.ImplementationVersionName = "ANOTHER"
+    dataset.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+    assert site.accept(content(dataset)).state == "known"
+    site.work()
+
+
+def test_a_length_that_hides_the_content_makes_nothing_the_same(site: Site) -> None:
+    data = content(radiograph(study=site.uid()))
+    assert site.accept(data).state == "kept"
+    changed = bytearray(data)
+    changed[140:144] = len(data).to_bytes(4, "little")
+    changed[-1] ^= 1
+    assert site.accept(bytes(changed)).state == "refused"
     site.work()
 
 
@@ -124,7 +148,7 @@ def test_a_full_disk_refuses_and_then_takes_the_same_object(site: Site, monkeypa
     assert site.accept(data).state == "kept"
     # it fills while the results are written: the study waits and is tried again
     with monkeypatch.context() as patched:
-        patched.setattr("resight.serving.worker.write_objects", full)
+        fill_the_disk(patched)
         site.work()
     assert site.study(uid)["state"] == "failed"
     assert "could not be kept" in site.study(uid)["reason"]
@@ -141,9 +165,17 @@ def let_time_pass(site: Site, uid: str) -> None:
         study.next_attempt_at = now()
 
 
-def test_a_clock_set_back_does_not_leave_a_study_waiting(site: Site) -> None:
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("resight.serving.worker.write_objects", full)
+
+
+def test_a_clock_set_back_does_not_leave_a_study_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = site.uid()
-    site.accept(multi_frame(uid))
+    fill_the_disk(monkeypatch)
+    site.accept(content(radiograph(study=uid)))
     site.work()
     with site.parts.service.store.write() as session:
         study = session.scalars(select(Study).where(Study.study_uid == uid)).one()
@@ -154,9 +186,35 @@ def test_a_clock_set_back_does_not_leave_a_study_waiting(site: Site) -> None:
         assert session.get_one(Study, key).attempts == before + 1
 
 
-def test_a_study_is_tried_only_so_often(site: Site) -> None:
+def test_a_clock_set_forward_shortens_a_wait_and_loses_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = site.uid()
-    site.accept(multi_frame(uid))
+    site.accept(content(radiograph(study=uid)))
+    with monkeypatch.context() as patched:
+        fill_the_disk(patched)
+        site.work()
+        assert site.study(uid)["state"] == "failed"
+    with monkeypatch.context() as patched:
+        patched.setattr("resight.serving.worker.now", lambda: now() + timedelta(days=4000))
+        site.work()
+    assert site.study(uid)["state"] == "done"
+
+
+def test_an_image_whose_reading_ran_out_of_time_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = site.uid()
+    site.accept(content(radiograph(study=uid)))
+    with monkeypatch.context() as patched:
+        patched.setattr(site.parts.sandbox, "timeout_s", -1e9)
+        site.work()
+    assert "takes more than" in site.study(uid)["reason"]
+    let_time_pass(site, uid)
+    site.work()
+    assert site.study(uid)["state"] == "done"
+
+
+def test_a_study_is_tried_only_so_often(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = site.uid()
+    fill_the_disk(monkeypatch)
+    site.accept(content(radiograph(study=uid)))
     site.work()
     most = site.parts.service.settings.limits.attempts
     for _ in range(most - 1):

@@ -3,7 +3,7 @@
 from resight.imaging.display import VOI
 from resight.imaging.nifti_writer import write_nifti
 from resight.imaging.reader import describe, list_images, read
-from resight.imaging.sandbox import Header, Sandbox
+from resight.imaging.sandbox import Header, ReadingEndedError, Sandbox
 from resight.imaging.sentinels import Flag, Sentinels
 from resight.imaging.tone import TONES, tone
 
@@ -12,6 +12,7 @@ __all__ = [
     "VOI",
     "Flag",
     "Header",
+    "ReadingEndedError",
     "Sandbox",
     "Sentinels",
     "describe",

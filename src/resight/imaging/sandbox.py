@@ -62,6 +62,10 @@ class Header:
         return int(found[0]) if found else None
 
 
+class ReadingEndedError(ImageError):
+    """The process that read was killed or ran out of time; another try may go better."""
+
+
 class Sandbox:
     """A pool of reading processes; usable from many threads, each call waits for a free process.
 
@@ -112,6 +116,7 @@ class Sandbox:
 
         Raises:
             ImageError: it cannot be read, is too large, or could not be read within the limits.
+            ReadingEndedError: its process ended, which need not be the fault of the file.
         """
         task = {"what": "image", "path": str(path), "voi": voi.model_dump(mode="json"), "at_least_px": at_least_px}
         answer, pixels = self._ask(task | self._caps, path)
@@ -133,10 +138,10 @@ class Sandbox:
                 answer, pixels = process.ask(task, self.timeout_s)
             except _TooSlowError:
                 process.kill()
-                raise ImageError(f"reading it takes more than {self.timeout_s:g} s", where=str(path)) from None
+                raise ReadingEndedError(f"reading it takes more than {self.timeout_s:g} s", where=str(path)) from None
             except _DiedError:
                 process.kill()
-                raise ImageError("reading it ends the process that reads", where=str(path)) from None
+                raise ReadingEndedError("reading it ends the process that reads", where=str(path)) from None
         if "error" in answer:
             found, expected, fix = answer["error"]
             raise ImageError(found, where=str(path), expected=expected, fix=fix)

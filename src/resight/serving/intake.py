@@ -24,6 +24,8 @@ from resight.serving.schema import Instance, ResultObject, Study
 from resight.serving.service import Service
 
 _MEGABYTE: Final = 2**20
+_META_HEAD: Final = 144
+"""Bytes up to and with the length of the file meta information."""
 _TRIES: Final = 5
 """Two senders may bring the first instance of a study at the same moment; the loser tries again."""
 
@@ -142,10 +144,11 @@ class Intake:
         if known is not None:
             if known.sha256 == digest:
                 return "known", ""
+            same = _same_dataset(kept, self._service.folder / known.file)
             if not self._is_used(session, digest):
                 kept.unlink(missing_ok=True)
-            if (known.size_bytes, known.sop_class_uid) == (size, header.text("SOPClassUID")):
-                return "known", ""  # the same object with another preamble or file meta information
+            if same:
+                return "known", ""
             reason = "another object with the same SOP instance UID is here already"
             append(session, "object refused", actor=source, subject=f"instance {known.id}", details={"reason": reason})
             return "refused", reason
@@ -219,6 +222,30 @@ def _sync(path: Path) -> tuple[str, int]:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
         return digest, stream.tell()
+
+
+def _same_dataset(one: Path, other: Path) -> bool:
+    """Whether two files differ in preamble and file meta information only, which every sender writes anew."""
+    try:
+        with one.open("rb") as first, other.open("rb") as second:
+            for stream in (first, second):
+                stream.seek(_dataset_begin(stream.read(_META_HEAD), os.fstat(stream.fileno()).st_size))
+            while True:
+                here, there = first.read(_MEGABYTE), second.read(_MEGABYTE)
+                if here != there:
+                    return False
+                if not here:
+                    return True
+    except OSError:
+        return False
+
+
+def _dataset_begin(head: bytes, size: int) -> int:
+    """Where the file meta information ends (PS3.10 7.1); the beginning where its length is missing or too large."""
+    if head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+        return 0
+    begin = _META_HEAD + int.from_bytes(head[140:_META_HEAD], "little")
+    return begin if begin < size else 0
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from resight.serving.schema import Instance
 from resight.serving.settings import ModelEntry
+
+_REFUSALS: Final = {
+    "constant": "nothing can be seen",
+    "inverted": "black and white are exchanged",
+    "rotated": "not upright",
+    "mirrored": "left and right are exchanged",
+    "wrong-modality": "not like the images the model learned from",
+}
+"""What a sentinel of that name has seen."""
 
 
 def fits(entry: ModelEntry, instance: Instance) -> bool:
@@ -24,6 +34,13 @@ def why_nobody_answers(instances: Iterable[Instance]) -> str:
         return "no image: " + ("; ".join(reasons) if reasons else "the study is empty")
     kinds = sorted({" ".join(filter(None, (i.modality, i.body_part, i.view))) or "unknown kind" for i in images})
     return f"no model answers for these images: {', '.join(kinds)}"
+
+
+def why_refused(entry: ModelEntry, alerts: Iterable[str]) -> str:
+    """What the sentinels say that an image is refused for, as `not a frontal chest radiograph`; empty if nothing."""
+    words = _REFUSALS | ({"wrong-modality": f"not a {entry.expects}"} if entry.expects else {})
+    alarming = [alert for alert in alerts if alert in entry.refuse]
+    return "refused: " + ", ".join(f"{words[one]} (sentinel {one})" for one in alarming) if alarming else ""
 
 
 def _is_one_of(value: str, wanted: tuple[str, ...], entry: ModelEntry) -> bool:

@@ -89,6 +89,9 @@ class ModelEntry(Options):
         default=("constant", "inverted", "rotated", "wrong-modality"),
         description="sentinels of the bundle on whose word an image is refused",
     )
+    expects: str = Field(
+        default="", description="what its images are, as `frontal chest radiograph`; a refusal of others says it"
+    )
     explainer: str | None = Field(default="gradcam", description="draws the overlay")
     objects: tuple[ObjectKind, ...] = Field(default=("sr", "sc"), description="what is written of a result")
     engine: Literal["auto", "torch", "onnx", "openvino"] = Field(
@@ -194,6 +197,9 @@ class ServiceSettings(Options):
     )
     site: str = Field(default="", description="name of the institution, written into results")
     quiet_s: float = Field(default=5.0, ge=0, description="a study is complete when nothing came for so long")
+    quiet_after_start_s: float = Field(
+        default=60.0, ge=0, description="a study that was coming in when the service ended is given so long to go on"
+    )
     audit_heads: Path | None = Field(
         default=None, description="file the heads of the audit trail are appended to; best on another machine"
     )

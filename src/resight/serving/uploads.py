@@ -18,6 +18,7 @@ from resight.serving.batching import Answer
 from resight.serving.models import LoadedModel
 from resight.serving.parts import Parts
 from resight.serving.results import ImageResult, LabelResult, ModelResult
+from resight.serving.routing import why_refused
 from resight.types import Image
 
 _LONGEST_NAME: Final = 100
@@ -91,8 +92,7 @@ def _read(parts: Parts, model: LoadedModel, file: UploadFile) -> tuple[Image | N
 
 
 def _result(model: LoadedModel, file: UploadFile, answer: Answer) -> ImageResult:
-    alarming = [alert for alert in answer.alerts if alert in model.entry.refuse]
-    refusal = f"refused by the sentinels: {', '.join(alarming)}" if alarming else ""
+    refusal = why_refused(model.entry, answer.alerts)
     findings = [
         LabelResult(
             label=label,

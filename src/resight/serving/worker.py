@@ -20,14 +20,14 @@ from sqlalchemy.orm import Session
 from resight.errors import ImageError, ResightError
 from resight.findings import Finding as FoundFinding
 from resight.findings import FoundImage, FoundStudy, source_dataset, write_objects
-from resight.imaging import Sandbox
+from resight.imaging import ReadingEndedError, Sandbox
 from resight.models.checksums import sha256
 from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
 from resight.serving.intake import Intake
 from resight.serving.models import LoadedModel, Models
 from resight.serving.rounds import Rounds
-from resight.serving.routing import fits, why_nobody_answers
+from resight.serving.routing import fits, why_nobody_answers, why_refused
 from resight.serving.row import now
 from resight.serving.schema import Delivery, Finding, Instance, Model, Prediction, ResultObject, Study
 from resight.serving.service import Service
@@ -46,11 +46,21 @@ _EXPLAINED: Final = 3
 
 @dataclass(frozen=True)
 class _Looked:
-    """One image as it went through: its instances, what it looked like, what the model said."""
+    """One image as it went through: its instances, what it looked like, what the model said, if asking again helps."""
 
     instances: tuple[Instance, ...]
     image: Image | None
     answer: Answer
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class _State:
+    """State of a study with its reason, and whether another try may change it."""
+
+    name: str
+    reason: str = ""
+    again: bool = False
 
 
 class Worker(Rounds):
@@ -82,9 +92,12 @@ class Worker(Rounds):
         """Call those studies complete to which nothing came for the quiet time, by the clock that never jumps."""
         with self._service.store.read() as session:
             waiting = list(session.scalars(select(Study.id).where(Study.state == "receiving")))
-        moment, quiet_s = time.monotonic(), self._service.settings.quiet_s
+        moment, settings = time.monotonic(), self._service.settings
         for key in waiting:
-            if moment - self._intake.arrivals.get(key, self._started) < quiet_s:
+            # what was coming in when the service ended goes on when its sender tries again
+            arrived = self._intake.arrivals.get(key)
+            quiet_s = max(settings.quiet_s, settings.quiet_after_start_s) if arrived is None else settings.quiet_s
+            if moment - (self._started if arrived is None else arrived) < quiet_s:
                 continue
             with self._service.store.write() as session:
                 study = session.get_one(Study, key)
@@ -117,40 +130,41 @@ class Worker(Rounds):
             instances = list(study.instances)
         routed = [(entry, [one for one in instances if fits(entry, one)]) for entry in self._models.entries()]
         if not any(images for _, images in routed):
-            self._put(study, "refused", why_nobody_answers(instances))
+            self._put(study, _State("refused", why_nobody_answers(instances)))
             return
         states = [self._try_answer(study, entry, images) for entry, images in routed if images]
         order = ("held", "failed", "done", "refused")
-        state, reason = min(states, key=lambda found: order.index(found[0]))
-        self._put(study, state, reason)
+        self._put(study, min(states, key=lambda state: (order.index(state.name), not state.again)))
 
-    def _try_answer(self, study: Study, entry: ModelEntry, images: list[Instance]) -> tuple[str, str]:
+    def _try_answer(self, study: Study, entry: ModelEntry, images: list[Instance]) -> _State:
         model = self._models.current(entry.name)
         if model is None:
-            return "held", f"the model {entry.name} is not in service: {self._models.problems.get(entry.name, '')}"
+            problem = self._models.problems.get(entry.name, "")
+            return _State("held", f"the model {entry.name} is not in service: {problem}")
         try:
             return self._answer(study, model, images)
         except ResightError as error:
-            return "failed", error.found
+            return _State("failed", error.found, again=True)
         except (OSError, SQLAlchemyError) as error:
-            return "failed", f"results could not be kept ({type(error).__name__})"
+            return _State("failed", f"results could not be kept ({type(error).__name__})", again=True)
 
-    def _answer(self, study: Study, model: LoadedModel, images: list[Instance]) -> tuple[str, str]:
+    def _answer(self, study: Study, model: LoadedModel, images: list[Instance]) -> _State:
         uids = sorted(one.sop_uid for one in images)
         key = hashlib.sha256(
             "\0".join([study.study_uid, model.identity.version, model.entry.name, *uids]).encode()
         ).hexdigest()
         with self._service.store.read() as session:
             if session.scalar(select(Prediction.id).where(Prediction.key == key)) is not None:
-                return "done", ""
+                return _State("done")
         begun = time.monotonic()
         looked = self._look(model, images)
-        refused = {id(one): bad for one in looked if (bad := self._refusal(model, one.answer))}
+        refused = {id(one): bad for one in looked if (bad := why_refused(model.entry, one.answer.alerts))}
         usable = [one for one in looked if not one.answer.error and id(one) not in refused]
         problems = sorted({one.answer.error or refused[id(one)] for one in looked if one not in usable})
         if not usable:
             everything_refused = all(id(one) in refused for one in looked)
-            return ("refused" if everything_refused else "failed"), "; ".join(problems)
+            again = any(one.again for one in looked)
+            return _State("refused" if everything_refused else "failed", "; ".join(problems), again)
         found = FoundStudy(
             key=key,
             model=model.identity,
@@ -165,23 +179,26 @@ class Worker(Rounds):
         with self._service.store.write() as session:
             self._record(session, study.id, model, found, looked, refused, files, time.monotonic() - begun)
         left_out = f"{len(looked) - len(usable)} of {len(looked)} images were left out: {'; '.join(problems)}"
-        return "done", left_out if problems else ""
+        return _State("done", left_out if problems else "")
 
     def _look(self, model: LoadedModel, images: list[Instance]) -> list[_Looked]:
         groups: list[tuple[Instance, ...]] = [(one,) for one in images]
         if model.predictor.manifest.dims == 3:
             series = dict.fromkeys(one.series_uid for one in images)
             groups = [tuple(one for one in images if one.series_uid == uid) for uid in series]
-        read: list[tuple[tuple[Instance, ...], Image | None, str]] = []
+        read: list[tuple[tuple[Instance, ...], Image | ImageError]] = []
         for group in groups:
             try:
-                read.append((group, self._read(model, group), ""))
+                read.append((group, self._read(model, group)))
             except ImageError as error:
-                read.append((group, None, error.found))
-        answers = iter(model.batcher.predict([image for _, image, _ in read if image], model.operating_point))
+                read.append((group, error))
+        images_read = [image for _, image in read if isinstance(image, Image)]
+        answers = iter(model.batcher.predict(images_read, model.operating_point))
         return [
-            _Looked(group, image, Answer(error=problem) if image is None else next(answers))
-            for group, image, problem in read
+            _Looked(group, image, next(answers))
+            if isinstance(image, Image)
+            else _Looked(group, None, Answer(error=image.found), isinstance(image, ReadingEndedError))
+            for group, image in read
         ]
 
     def _read(self, model: LoadedModel, group: tuple[Instance, ...]) -> Image:
@@ -193,10 +210,6 @@ class Worker(Rounds):
             for path in paths:
                 (Path(folder) / path.name).hardlink_to(path)
             return self._sandbox.image(Path(folder), voi)
-
-    def _refusal(self, model: LoadedModel, answer: Answer) -> str:
-        alarming = [alert for alert in answer.alerts if alert in model.entry.refuse]
-        return f"refused by the sentinels: {', '.join(alarming)}" if alarming else ""
 
     def _found(self, model: LoadedModel, looked: _Looked) -> FoundImage:
         answer, point, labels = looked.answer, model.operating_point, model.predictor.manifest.labels
@@ -295,7 +308,7 @@ class Worker(Rounds):
             for i, label in enumerate(model.predictor.manifest.labels)
         ]
 
-    def _put(self, study: Study, state: str, reason: str) -> None:
+    def _put(self, study: Study, state: _State) -> None:
         with self._service.store.write() as session:
             row = session.get_one(Study, study.id)
             if row.state == "receiving":
@@ -303,16 +316,16 @@ class Worker(Rounds):
             row.attempts += 1
             current = (Prediction.study_pk == row.id) & Model.active
             row.risk = session.scalar(select(func.max(Prediction.risk)).join(Prediction.model).where(current))
-            row.state, row.reason, row.next_attempt_at = state, reason, None
-            if state == "failed" and row.attempts < self._service.settings.limits.attempts:
+            row.state, row.reason, row.next_attempt_at = state.name, state.reason, None
+            if state.again and row.attempts < self._service.settings.limits.attempts:
                 wait_s = min(_FIRST_WAIT_S * 2 ** (row.attempts - 1), _LONGEST_WAIT_S)
                 row.next_attempt_at = now() + timedelta(seconds=wait_s)
-            details = {"state": state, "reason": reason}
+            details = {"state": state.name, "reason": state.reason}
             append(
                 session, "study worked on", actor="service", subject=f"study {study.id}", details=details, rows=[row]
             )
-        if state != "done":
-            _log.warning("study %d is %s: %s", study.id, state, reason)
+        if state.name != "done":
+            _log.warning("study %d is %s: %s", study.id, state.name, state.reason)
 
 
 def clear_incoming(service: Service) -> None:
