@@ -152,6 +152,25 @@ def test_the_study_page_tells_probability_decision_and_model_apart(sign_in: Sign
     assert ("study viewed", "user ann", "study 1") in actions(service)
 
 
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [([], "this one is not any more"), ([{"explainer": None}], "name no explainer")],
+    ids=["retired", "without explainer"],
+)
+def test_where_there_is_no_overlay_the_page_says_why(
+    tmp_path: Path, answered: Path, bundle: Path, models: list, said: str
+) -> None:
+    shutil.copytree(answered, tmp_path / "service")
+    entries = [{**model_settings(bundle), **changes} for changes in models]
+    settings = ServiceSettings.model_validate({"folder": tmp_path / "service", "models": entries})
+    with Parts(Service(settings)) as parts, TestClient(build_app(parts)) as client:
+        with parts.service.store.write() as session:
+            token = add_token(session, "looks", "reader", by="test")
+        page = client.get("/studies/1", headers={"Authorization": f"Bearer {token}"}).text
+    assert said in page
+    assert "data-evidence" not in page
+
+
 def test_earlier_studies_of_the_patient_and_similar_cases_of_others(sign_in: SignIn) -> None:
     page = sign_in("ann").get("/studies/1").text
     priors = page.split("other studies of the patient")[1]

@@ -10,13 +10,15 @@ import pytest
 from fastapi.testclient import TestClient
 from review_service import ct_slice, deep, model_settings, take_in, write_bundle
 from serving_images import radiograph
+from sqlalchemy import select
 
-from resight.serving import ServiceSettings
+from resight.serving import ServiceSettings, viewer
 from resight.serving.accounts import add_token
 from resight.serving.app import build_app
 from resight.serving.parts import Parts
+from resight.serving.schema import AuditEntry
 from resight.serving.service import Service
-from resight.serving.viewer import _coloured
+from resight.serving.viewer import Views, _coloured
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,36 @@ def test_evidence_lies_on_the_grid_of_the_image_and_leaves_the_rest_clear(client
     for wrong in ({"version": "0" * 64}, {"label": "fracture"}, {"model": "other"}):
         answer = client.get("/studies/1/images/0/evidence", params=asked | wrong)
         assert answer.status_code == 404
+
+
+def entries(client: TestClient, study: int, action: str) -> int:
+    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
+    with parts.service.store.read() as session:
+        wanted = select(AuditEntry).where(AuditEntry.subject == f"study {study}", AuditEntry.action == action)
+        return len(session.scalars(wanted).all())
+
+
+@pytest.mark.parametrize("path", ["", "/values", "/picture"])
+def test_pixels_fetched_by_whatever_way_stand_in_the_trail_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    client.app.state.views = Views(client.app.state.parts)  # type: ignore[attr-defined]
+    before = entries(client, 3, "image viewed")
+    for place in range(4):
+        assert client.get(f"/studies/3/images/0{path}", params={"place": place}).status_code == 200
+    assert entries(client, 3, "image viewed") == before + 1
+    monkeypatch.setattr(viewer, "_VIEW_S", -1.0)  # later it is another look
+    client.get(f"/studies/3/images/0{path}")
+    assert entries(client, 3, "image viewed") == before + 2
+
+
+def test_evidence_looked_at_stands_in_the_trail_by_label(client: TestClient) -> None:
+    version = client.get("/api/studies/1.2.1").json()["results"][0]["version"]
+    before = entries(client, 2, "evidence viewed")
+    for label in ("mass", "nodule", "mass", "fracture"):
+        asked = {"model": "chest", "version": version, "label": label}
+        client.get("/studies/2/images/0/evidence", params=asked)
+    assert entries(client, 2, "evidence viewed") == before + 2
 
 
 def test_strong_evidence_covers_and_weak_evidence_is_left_out() -> None:

@@ -53,7 +53,8 @@ def build_app(parts: Parts) -> FastAPI:
     )
     app.add_exception_handler(StarletteHTTPException, _answer_error)
     app.add_exception_handler(FormParserError, _answer_damaged_form)
-    app.state.pictures, app.state.drifts = viewer.Pictures(parts), dashboard.DriftCache()
+    app.state.pictures, app.state.views = viewer.Pictures(parts), viewer.Views(parts)
+    app.state.drifts = dashboard.DriftCache()
     for room in (login, oidc, api, dicomweb, review_pages, viewer, reader_pages, dashboard):
         app.include_router(room.router)
     app.middleware("http")(_count)

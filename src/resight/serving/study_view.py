@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from resight.findings.base import RESEARCH_ONLY
-from resight.serving.models import Models
+from resight.serving.models import LoadedModel, Models
 from resight.serving.people import Decision
 from resight.serving.reader_studies import hidden_studies
 from resight.serving.schema import Finding, Model, Prediction, Study
@@ -50,14 +50,14 @@ class LabelView:
 
 @dataclass(frozen=True)
 class ModelView:
-    """What one model says of a study, and what is known of the model."""
+    """What one model says of a study, and what is known of the model; why it has no overlays, empty where it has."""
 
     prediction: Prediction
     labels: tuple[LabelView, ...]
     alerts: tuple[tuple[int | None, str], ...]
     use: str
     summary: dict[str, Any]
-    has_evidence: bool
+    no_evidence: str
     is_current: bool
 
 
@@ -131,12 +131,17 @@ def model_view(
         alerts=tuple(alerts),
         use=summary.get("clearance") or RESEARCH_ONLY,
         summary=summary,
-        has_evidence=loaded is not None
-        and is_current
-        and loaded.entry.explainer is not None
-        and loaded.predictor.manifest.dims == 2,
+        no_evidence=_why_no_evidence(loaded if is_current else None),
         is_current=is_current,
     )
+
+
+def _why_no_evidence(loaded: LoadedModel | None) -> str:
+    if loaded is None:
+        return "No overlays: they are drawn by the version in service, and this one is not any more."
+    if loaded.predictor.manifest.dims != 2:
+        return "No overlays: the model reads whole volumes, and overlays are drawn on single images."
+    return "" if loaded.entry.explainer else "No overlays: the settings name no explainer for this model."
 
 
 def number_of(finding: Finding) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from jaxtyping import Float, Shaped, UInt8
 from resight.errors import ImageError
 from resight.imaging import VOI, Sandbox
 from resight.serving.access import Reader, TheParts
-from resight.serving.audit_trail import append
 from resight.serving.pages import Key
 from resight.serving.parts import Parts
 from resight.serving.reader_studies import may_see_answer
@@ -34,6 +34,8 @@ _MOST_CACHED: Final = 256 * 2**20
 _FULL_SCALE: Final = 65535
 _HUES: Final = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 """Okabe and Ito's colours, which people with any colour vision tell apart."""
+_VIEW_S: Final = 600.0
+"""Fetching the same again within this time is the same look at it."""
 _LOWEST_EVIDENCE: Final = 0.15
 """Share of the strongest evidence below which nothing is drawn."""
 
@@ -86,6 +88,39 @@ class Picture:
         scaled = self.low + self.values[place].astype(np.float32) * ((self.high - self.low) / top)
         shown = np.clip((scaled - center) / width + 0.5, 0, 1)
         return np.rint((1 - shown if self.inverted else shown) * 255).astype(np.uint8)
+
+
+class Views:
+    """Who looks at what, one entry of the audit trail for each in ten minutes: a volume is fetched slice by slice.
+
+    Args:
+        parts: of the service.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._noted: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def note(self, actor: str, study: int, what: str, **details: Any) -> None:
+        """Write an entry, unless the same stands there already.
+
+        Args:
+            actor: who looks.
+            study: number of the study.
+            what: action of the entry.
+            **details: what of the study.
+        """
+        key = (actor, str(study), what, *map(str, details.values()))
+        moment = time.monotonic()
+        with self._lock:
+            for old in [old for old, noted in self._noted.items() if moment - noted > _VIEW_S]:
+                del self._noted[old]
+            if key in self._noted:
+                return
+        self._parts.service.audit(what, actor=actor, subject=f"study {study}", **details)
+        with self._lock:
+            self._noted[key] = moment
 
 
 class Pictures:
@@ -213,34 +248,52 @@ def chosen_image(parts: TheParts, caller: Reader, key: Key, number: int) -> list
 Chosen = Annotated[list[Instance], Depends(chosen_image)]
 
 
+def views_of(request: Request) -> Views:
+    """The notes of who looks at what, of the application."""
+    return request.app.state.views
+
+
+TheViews = Annotated[Views, Depends(views_of)]
+
+
+def seen_image(caller: Reader, pictures: ThePictures, views: TheViews, chosen: Chosen, key: Key) -> Picture:
+    """The image that a path names; that the caller sees it stands in the audit trail.
+
+    Raises:
+        HTTPException: 422 where it cannot be read.
+    """
+    try:
+        found = pictures.picture(chosen)
+    except ImageError as error:
+        raise HTTPException(422, error.found) from None
+    views.note(caller.actor, key, "image viewed", instance=chosen[0].id, instances=len(chosen))
+    return found
+
+
+Seen = Annotated[Picture, Depends(seen_image)]
+
+
 @router.get("")
-def facts(parts: TheParts, caller: Reader, pictures: ThePictures, chosen: Chosen, key: Key) -> dict[str, Any]:
-    """Size, units and window of an image; looking at it is written into the audit trail here."""
-    found = _picture(pictures, chosen)
-    with parts.service.store.write() as session:
-        details = {"instance": chosen[0].id, "instances": len(chosen)}
-        append(session, "image viewed", actor=caller.actor, subject=f"study {key}", details=details)
+def facts(found: Seen) -> dict[str, Any]:
+    """Size, units and window of an image."""
     return found.facts()
 
 
 @router.get("/values")
-def values(pictures: ThePictures, chosen: Chosen, place: Annotated[int, Query(ge=0)] = 0) -> Response:
+def values(found: Seen, place: Annotated[int, Query(ge=0)] = 0) -> Response:
     """One slice, row by row: 16-bit little-endian grey, or 8-bit RGB."""
-    found = _picture(pictures, chosen)
     _require_slice(found, place)
     return Response(found.values[place].tobytes(), media_type="application/octet-stream")
 
 
 @router.get("/picture")
 def picture(
-    pictures: ThePictures,
-    chosen: Chosen,
+    found: Seen,
     place: Annotated[int, Query(ge=0)] = 0,
     center: Annotated[float | None, Query(ge=-1e9, le=1e9)] = None,
     width: Annotated[float | None, Query(gt=0, le=1e9)] = None,
 ) -> Response:
     """One slice as PNG in a window: that of the header, or the one that is asked for."""
-    found = _picture(pictures, chosen)
     _require_slice(found, place)
     grey = found.grey(place, found.center if center is None else center, found.width if width is None else width)
     return Response(_png(grey[:, :, ::-1] if grey.shape[2] == 3 else grey), media_type="image/png")
@@ -251,6 +304,7 @@ def evidence(
     parts: TheParts,
     caller: Reader,
     pictures: ThePictures,
+    views: TheViews,
     chosen: Chosen,
     key: Key,
     model: Annotated[str, Query(max_length=64)],
@@ -262,18 +316,14 @@ def evidence(
         if not may_see_answer(session, caller.user_pk, key):
             raise HTTPException(403, "this case is part of a reader study and is read without the model now")
     try:
-        return Response(pictures.overlay(chosen, model, version, label), media_type="image/png")
+        drawn = pictures.overlay(chosen, model, version, label)
     except LookupError as error:
         raise HTTPException(404, str(error.args[0])) from None
     except ImageError as error:
         raise HTTPException(422, error.found) from None
-
-
-def _picture(pictures: Pictures, chosen: list[Instance]) -> Picture:
-    try:
-        return pictures.picture(chosen)
-    except ImageError as error:
-        raise HTTPException(422, error.found) from None
+    shown = {"instance": chosen[0].id, "model": model, "version": version, "label": label}
+    views.note(caller.actor, key, "evidence viewed", **shown)
+    return Response(drawn, media_type="image/png")
 
 
 def _require_slice(found: Picture, place: int) -> None:
