@@ -56,7 +56,7 @@ def test_every_file_is_named_with_its_checksum(pack):
     named = json.loads((pack / "pack.json").read_text())["files"]
     assert {path.name for path in pack.iterdir()} == {*named, *SEALS}
     assert named == {name: digest(pack / name) for name in named}
-    assert {"evidence.html", "model-card.md", "datasheet.md", "risks.toml", "sbom.json", "figures.json"} <= set(named)
+    assert {"evidence.html", "model-card.md", "datasheet.md", "risks.yaml", "sbom.json", "figures.json"} <= set(named)
     assert (pack / "evidence.pdf").read_bytes().startswith(b"%PDF")
 
 
@@ -76,10 +76,17 @@ def test_what_is_missing_is_counted_on_the_first_page_and_named(made, pack):
 
 
 def test_answers_and_risks_of_people_go_into_the_next_pack(resight, made, copy, run_folder):
-    answers, risks = copy / "answers.toml", copy / "risks.toml"
+    answers, risks = copy / "answers.toml", copy / "risks.yaml"
     answers.write_text(answers.read_text().replace('funding = ""', 'funding = "Paid by <nobody> & friends"'))
-    decided = 'severity = 4\np1 = 0.2\np2 = 0.05\nresidual = "acceptable"\nmeasured = "risk_missed"'
-    risks.write_text(risks.read_text().replace('measured = "risk_missed"', decided))
+    text = risks.read_text()
+    for old, new in (
+        ("severity: null", "severity: 4"),
+        ("p1: null", "p1: 0.2"),
+        ("p2: null", "p2: 0.05"),
+        ('residual: ""', "residual: acceptable"),
+    ):
+        text = text.replace(old, new, 1)
+    risks.write_text(text)
     options = ("--answers", answers, "--risks", risks, "--force", "--json")
     after = resight("evidence", run_folder, "--out", copy, *options).json()
     asking = 4  # TRIPOD+AI, CLAIM, STARD-AI and the datasheet ask for funding
@@ -88,6 +95,17 @@ def test_answers_and_risks_of_people_go_into_the_next_pack(resight, made, copy, 
     assert "Paid by &lt;nobody&gt; &amp; friends" in page
     assert "<td>0.01</td>" in page  # P1 x P2
     assert verify_pack(copy) == []
+
+
+def test_risks_may_be_given_as_toml(resight, made, run_folder, tmp_path):
+    given = tmp_path / "mine.toml"
+    given.write_text('[[hazard]]\nname = "Only one"\nseverity = 2\n')
+    answer = resight("evidence", run_folder, "--out", tmp_path / "pack", "--risks", given)
+    assert answer.code == 0, answer.complaint
+    assert (tmp_path / "pack" / "risks.toml").read_text() == given.read_text()
+    assert not (tmp_path / "pack" / "risks.yaml").exists()
+    assert "Only one" in (tmp_path / "pack" / "evidence.html").read_text()
+    assert verify_pack(tmp_path / "pack") == []
 
 
 def test_answers_to_questions_that_nobody_asks_are_refused(resight, run_folder, tmp_path):

@@ -27,7 +27,7 @@ def evidence(
         run: run folder; its figures must be what its predictions give.
         out: folder of the pack.
         answers: TOML with what only people know; `answers.toml` of an earlier pack, filled in.
-        risks: TOML with the hazards; `risks.toml` of an earlier pack, edited.
+        risks: YAML (or TOML) with the hazards; `risks.yaml` of an earlier pack, edited.
         force: replace `out`.
         as_json: print the result for programs.
     """

@@ -22,10 +22,11 @@ from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.pdf import write_pdf
 from resight.evidence.people import study_page, team_page, worklist_page
 from resight.evidence.report import render_report, write_report
-from resight.evidence.risks import RiskFile, draft_text, read_risks
+from resight.evidence.risks import RISK_FILE, RiskFile, draft_text, read_risks
 from resight.evidence.software import bill_of_materials
 
 __all__ = [
+    "RISK_FILE",
     "Alert",
     "BudgetLine",
     "Example",

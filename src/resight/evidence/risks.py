@@ -1,4 +1,4 @@
-"""The risk file: hazards in the manner of ISO 14971, kept as TOML that people edit, with what the run measured beside.
+"""The risk file: hazards in the manner of ISO 14971, kept as YAML that people edit, with what the run measured beside.
 
 Probability of harm is P1 x P2: that the situation occurs, and that it then harms (ISO 14971:2019, annex C). Which risk
 is acceptable is the manufacturer's policy; nothing here decides it.
@@ -13,10 +13,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from resight.errors import SettingsError, require
 from resight.evidence.tables import Row, Table
-from resight.settings import Options, load_toml
+from resight.settings import Options, load_toml, validate
 
 MISSING = "missing"
+RISK_FILE = "risks.yaml"
 
 
 class Hazard(Options):
@@ -47,16 +49,30 @@ class RiskFile(Options):
 
 def draft_text() -> str:
     """The risk file to start from, with its comments."""
-    return files("resight.evidence").joinpath("lists", "risks.toml").read_text(encoding="utf-8")
+    return files("resight.evidence").joinpath("lists", RISK_FILE).read_text(encoding="utf-8")
 
 
 def read_risks(path: Path) -> RiskFile:
-    """Read an edited risk file.
+    """Read an edited risk file: YAML, or TOML by its ending.
 
     Raises:
         SettingsError: it cannot be read, has unknown keys, or values out of range.
+        DependencyError: PyYAML is not installed.
     """
-    return load_toml(path, RiskFile)
+    if path.suffix == ".toml":
+        return load_toml(path, RiskFile)
+    require("yaml", extra="evidence")
+    import yaml
+
+    where = str(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = " ".join(str(error).split())
+        raise SettingsError(f"cannot be read as YAML ({found})", where=where) from error
+    if not isinstance(data, dict):
+        raise SettingsError("no hazards", where=where, expected="a list below the key `hazard`")
+    return validate(RiskFile, {str(key): value for key, value in data.items()}, where=where)
 
 
 def risk_table(risks: RiskFile, facts: Mapping[str, str]) -> Table:

@@ -1,7 +1,7 @@
 """The evidence pack of a run: what was stored, what is computed from it, and the check that both still fit.
 
     predictions.csv, bundle-manifest.json, run.json       of the run
-    answers.toml, risks.toml                              of people
+    answers.toml, risks.yaml                              of people
     sbom.json, datasheet.md                               of the machine and the cohort, when the pack was made
     figures.json, model-card.md, checklists.csv, evidence.html, evidence.pdf    computed from these
     pack.json, pack.json.sha256                           every other file with its SHA-256
@@ -25,6 +25,7 @@ from resight.cohorts.datasheets import UNKNOWN
 from resight.errors import BundleError, DataError, DependencyError, OutputError, ResightError
 from resight.evaluation import EvaluationOptions, evaluate, judge_uncertainty
 from resight.evidence import (
+    RISK_FILE,
     PackContent,
     answers_text,
     bill_of_materials,
@@ -101,6 +102,7 @@ def write_pack(
     if out.exists() and not replace and (out.is_file() or any(out.iterdir())):
         raise OutputError("exists already", where=str(out), fix="Choose another folder.")
     given = read_answers(answers) if answers else {}
+    risk_file = f"risks{risks.suffix}" if risks and risks.suffix == ".toml" else RISK_FILE
     risk_text = risks.read_text(encoding="utf-8") if risks and read_risks(risks) else draft_text()
     manifest = load_bundle(run / "bundle").manifest
     created = datetime.now(UTC).replace(microsecond=0)
@@ -115,7 +117,7 @@ def write_pack(
             bill = bill_of_materials(weights, manifest.name, created)
             for name, text in (
                 ("sbom.json", bill),
-                ("risks.toml", risk_text),
+                (risk_file, risk_text),
                 ("answers.toml", answers_text(given, {})),
             ):
                 (unfinished / name).write_text(text, encoding="utf-8")
@@ -196,6 +198,12 @@ def run_record(run: Path, created: str, notes: tuple[str, ...]) -> dict[str, Any
     }
 
 
+def _risk_file(folder: Path) -> Path:
+    """The risk file of a pack; packs of earlier versions, and those made of TOML, have TOML."""
+    toml = folder / "risks.toml"
+    return toml if toml.is_file() else folder / RISK_FILE
+
+
 def _documents(folder: Path) -> tuple[dict[str, str], PackContent]:
     """Everything that is computed from the stored files, as text by name."""
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -221,7 +229,7 @@ def _documents(folder: Path) -> tuple[dict[str, str], PackContent]:
         audit=groups,
         limits=manifest.limits,
         clearance=manifest.clearance,
-        risks=read_risks(folder / "risks.toml"),
+        risks=read_risks(_risk_file(folder)),
         bill=(folder / "sbom.json").read_text(encoding="utf-8"),
         unknown_in_datasheet=sheet.read_text(encoding="utf-8").count(UNKNOWN) if sheet.is_file() else None,
         notes=tuple(run["notes"]),

@@ -219,5 +219,5 @@ def _use(known: Known) -> dict[str, str]:
         else "",
         "logging": "resight serve keeps a hash-chained audit trail that resight audit-log verify checks.",
         "integrity": "Every file of bundle and pack is named with its SHA-256; resight lock signs them with Ed25519.",
-        "risk_file": "The risk file of this pack, risks.toml.",
+        "risk_file": "The risk file of this pack.",
     }
