@@ -16,6 +16,7 @@ from serving_site import Site, make_settings
 from sqlalchemy import select
 
 from resight.errors import OutputError
+from resight.imaging import sandbox
 from resight.serving.parts import Parts
 from resight.serving.row import now
 from resight.serving.schema import Instance, Study
@@ -202,8 +203,12 @@ def test_a_clock_set_forward_shortens_a_wait_and_loses_nothing(site: Site, monke
 def test_an_image_whose_reading_ran_out_of_time_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = site.uid()
     site.accept(content(radiograph(study=uid)))
+
+    def too_slow(*_: object) -> bytes:
+        raise sandbox._TooSlowError
+
     with monkeypatch.context() as patched:
-        patched.setattr(site.parts.sandbox, "timeout_s", -1e9)
+        patched.setattr(sandbox._Process, "_receive", too_slow)
         site.work()
     assert "takes more than" in site.study(uid)["reason"]
     let_time_pass(site, uid)
