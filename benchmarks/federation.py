@@ -1,11 +1,10 @@
 """Strategies beside pooled training and each site alone, on simulated hospitals with planted differences.
 
-    python benchmarks/federation.py [--study cxr] [--seeds 3] [--minutes 8] [--shared ../shared/data]
+    python benchmarks/federation.py [--seeds 3] [--minutes 8] [--data ../shared/data/cxr_pneumonia_kermany]
 
-Studies: `cxr` (paediatric radiographs, Kermany et al. 2018), `isic2017` (dermoscopy; its labelled images). Scenarios:
-`scanners` (grey values of sites moved apart), `labels` (Dirichlet label skew, alpha 0.5). Every method is a run of its
-own that goes on where it was interrupted; one that is finished is not run again, so that a study longer than the
-minutes given is made by running this again. Writes results/federation/STUDY/SCENARIO-SEED.json and table.md.
+Scenarios: `scanners` (grey values of sites moved apart), `labels` (Dirichlet label skew, alpha 0.5). Every method is a
+run of its own that goes on where it was interrupted; one that is finished is not run again, so that a study longer than
+the minutes given is made by running this again. Writes results/federation/SCENARIO-SEED.json and table.md.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import t
 
 from resight.experiments import load_experiment
@@ -29,7 +26,7 @@ from resight.federated.simulate import plain_settings, run_sites
 from resight.federated.sites import make_sites, together
 from resight.types import silent
 
-EXPERIMENTS = Path(__file__).parent / "experiments"
+EXPERIMENT = Path(__file__).parent / "experiments" / "federated_cxr.toml"
 RESULTS = Path(__file__).parent / "results" / "federation"
 SCENARIOS = {
     "scanners": ["simulation.scanner_shift=1.0"],
@@ -37,50 +34,16 @@ SCENARIOS = {
 }
 STRATEGIES = ("fedavg", "fedprox", "fedbn", "scaffold", "fedadam")
 METHODS = ("alone", *STRATEGIES, "pooled")
+LABEL = "PNEUMONIA"
 
 
-@dataclass(frozen=True)
-class Study:
-    """Images, the experiment file that learns from them, and the label whose AUROC is told."""
-
-    name: str
-    folder: str
-    experiment: str
-    label: str
-
-    @property
-    def results(self) -> Path:
-        return RESULTS / self.name
-
-    def settings(self, shared: Path, work: Path, overrides: list[str]) -> FederatedSettings:
-        where = [f"cohort.path={shared / self.folder}"]
-        if self.name == "isic2017":
-            where = [f"cohort.path={_labelled(shared / self.folder, work)}", f"cohort.images={shared / self.folder}"]
-        return load_experiment(EXPERIMENTS / self.experiment, [*where, *overrides], FederatedSettings)
-
-
-STUDIES = {
-    "cxr": Study("cxr", "cxr_pneumonia_kermany", "federated_cxr.toml", "PNEUMONIA"),
-    "isic2017": Study("isic2017", "derm_isic2017", "federated_isic2017.toml", "melanoma"),
-}
-
-
-def _labelled(folder: Path, work: Path) -> Path:
-    """The rows whose label is known: those of the official test images are withheld."""
-    table = pd.read_csv(folder / "index.csv")
-    work.mkdir(parents=True, exist_ok=True)
-    kept = work / "labelled.csv"
-    table[table["melanoma"].notna()].drop(columns="split").to_csv(kept, index=False)
-    return kept
-
-
-def run(study: Study, scenario: str, seed: int, shared: Path, work: Path, until: float) -> None:
-    target = study.results / f"{scenario}-{seed}.json"
+def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
+    target = RESULTS / f"{scenario}-{seed}.json"
     done: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     if all(method in done for method in METHODS) or time.monotonic() > until:
         return
-    overrides = [f"training.seed={seed}", f"split.seed={seed}", *SCENARIOS[scenario]]
-    settings = study.settings(shared, work, overrides)
+    overrides = [f"cohort.path={data}", f"training.seed={seed}", f"split.seed={seed}", *SCENARIOS[scenario]]
+    settings = load_experiment(EXPERIMENT, overrides, FederatedSettings)
     prepared = prepare(settings, work / f"store-{seed}", silent)
     sites = make_sites(settings, prepared)
     plain = plain_settings(settings)
@@ -97,25 +60,26 @@ def run(study: Study, scenario: str, seed: int, shared: Path, work: Path, until:
                 for name, one in sites.items()
             }
         else:
-            chosen = study.settings(shared, work, [*overrides, f"federation.strategy.name={method}"])
+            strategy = f"federation.strategy.name={method}"
+            chosen = load_experiment(EXPERIMENT, [*overrides, strategy], FederatedSettings)
             audits = {"all": run_sites(method, chosen, sites, folder, resume=True)}
         done[method] = {
             "everyone": float(np.mean([_everyone(one.audit) for one in audits.values()])),
-            "sites": {name: _at(audits[name if name in audits else "all"].audit, name, study.label) for name in sites},
+            "sites": {name: _at(audits[name if name in audits else "all"].audit, name) for name in sites},
             "cpu_s": round(time.process_time() - began, 1),
         }
         done["sites"] = {name: _described(one) for name, one in sites.items()}
-        study.results.mkdir(parents=True, exist_ok=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
-        print(study.name, scenario, seed, method, done[method], flush=True)
+        print(scenario, seed, method, done[method], flush=True)
 
 
 def _everyone(audit: Any) -> float:
     return audit.pooled[0].evaluation.labels[0].metrics["auroc"].value
 
 
-def _at(audit: Any, site: str, label: str) -> float | None:
-    return audit.sites[site]["shared"][label]["metrics"]["auroc"]["value"]
+def _at(audit: Any, site: str) -> float | None:
+    return audit.sites[site]["shared"][LABEL]["metrics"]["auroc"]["value"]
 
 
 def _described(data: Any) -> dict[str, Any]:
@@ -124,17 +88,17 @@ def _described(data: Any) -> dict[str, Any]:
     }
 
 
-def table(study: Study) -> None:
+def table() -> None:
     lines = [
-        f"# Federated training on simulated hospitals: {study.name}",
+        "# Federated training on simulated hospitals",
         "",
-        f"Test AUROC of {study.label.lower()} by `benchmarks/federation.py`, mean over seeds with the 95 % t-interval",
+        "Test AUROC of pneumonia by `benchmarks/federation.py`, mean over seeds with the 95 % t-interval",
         "over seeds; each seed also draws another split and other sites. *All* are the test images of all sites",
         "together (for sites alone: mean over the sites' networks); *own* is the mean over sites of each on its own",
         "test images, and *worst* the lowest of those, over sites whose test images hold both classes.",
     ]
     for scenario in SCENARIOS:
-        runs = [json.loads(path.read_text()) for path in sorted(study.results.glob(f"{scenario}-*.json"))]
+        runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{scenario}-*.json"))]
         runs = [one for one in runs if all(method in one for method in METHODS)]
         if not runs:
             continue
@@ -146,7 +110,7 @@ def table(study: Study) -> None:
             known = [[v for v in one[method]["sites"].values() if v is not None] for one in runs]
             columns = (everyone, less, [float(np.mean(v)) for v in known if v], [min(v) for v in known if v])
             lines.append(f"| {method} | " + " | ".join(_interval(column) for column in columns) + " |")
-    (study.results / "table.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
@@ -162,13 +126,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--study", choices=STUDIES, default="cxr")
-    parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/cxr_pneumonia_kermany"))
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resight-federation")
     given = parser.parse_args()
     end = time.monotonic() + 60 * given.minutes
-    chosen = STUDIES[given.study]
     for number in range(given.seeds):
         for name in SCENARIOS:
-            run(chosen, name, number, given.shared.resolve(), given.work / chosen.name, end)
-    table(chosen)
+            run(name, number, given.data.resolve(), given.work, end)
+    table()

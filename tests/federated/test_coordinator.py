@@ -84,6 +84,36 @@ def test_options_that_a_federation_has_no_use_for_are_refused(settings, option: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold"])
+def test_where_the_head_alone_learns_nothing_else_changes_or_travels(settings, three, tmp_path: Path, strategy) -> None:
+    chosen = settings(rounds=2, learns="head", strategy={"name": strategy})
+    coordinator, listening = run(chosen, three, tmp_path)
+    head = {name for name in coordinator.model.state_dict() if name.startswith("head.")}
+    assert set(coordinator.shared) == head
+    sent = {name.removeprefix("control.") for _, reply in listening.heard for name in reply.arrays}
+    assert sent == head
+    assert coordinator.history.rounds[-1]["moved"] > 0
+    for site in listening._sites.values():
+        now = site.model.state_dict()
+        assert all(np.array_equal(now[name].numpy(), site._initial[name]) for name in site._frozen)
+        assert "backbone.bn1.running_mean" in site._frozen
+    with pytest.raises(SettingsError, match="personal_head where only the head learns"):
+        settings(learns="head", strategy={"name": "personal_head"})
+
+
+def test_another_backbone_does_not_fit_where_it_does_not_travel(settings, three, tmp_path: Path) -> None:
+    sites = sites_of(settings(rounds=1, learns="head"), three, tmp_path / "sites")
+    sites["c"].model.backbone.conv1.weight.data[0] += 1e-3
+    coordinator = Coordinator(settings(rounds=1, learns="head"), InProcess(sites), tmp_path)
+    coordinator.train()
+    assert coordinator.history.rounds[0]["names"] == ["a", "b"]
+    assert "backbone" in coordinator.history.refusals[0]["reason"]
+    for name in "ab":
+        sites[name].model.backbone.conv1.weight.data[0] += 1e-3
+    with pytest.raises(TrainingError, match="backbone at the server is not the one of the sites"):
+        Coordinator(settings(rounds=1, learns="head"), InProcess(sites), tmp_path / "server").train()
+
+
 def test_fedprox_holds_sites_nearer_and_is_fedavg_at_zero(settings, three, tmp_path: Path) -> None:
     moved = {}
     plain, _ = run(settings(rounds=1, local_epochs=3), three, tmp_path / "plain")

@@ -14,7 +14,7 @@ from resight.federated.coordinator import Coordinator
 from resight.federated.messages import Message
 from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_noise
 from resight.federated.simulate import InProcess, sites_of
-from resight.federated.site import _tensors
+from resight.federated.site import _tensors, shared_tensors
 
 GROUP = {"norm": "group"}
 
@@ -159,6 +159,25 @@ def test_networks_that_cannot_be_clipped_are_refused_in_one_line(settings, three
     answer = reply.answer(Message("train", 0, {"fewest": 2}, _tensors(reply.model)))
     assert answer.kind == "refused"
     assert found in answer.facts["reason"]
+
+
+def test_a_head_on_a_backbone_with_batch_normalisation_learns_under_noise(settings, three, tmp_path: Path) -> None:
+    """One step with next to no noise is the mean of clipped gradients of the head, whatever the backbone is."""
+    privacy = {"differential": "example", "noise": 1e-6, "clip_norm": 0.05}
+    training = {"batch_size": 24, "learning_rate": 1.0}
+    chosen = settings(rounds=1, min_sites=1, learns="head", privacy=privacy, training=training)
+    site = sites_of(chosen, {"a": three["a"]}, tmp_path)["a"]
+    train = three["a"].samples["train"]
+    images = torch.from_numpy(np.stack([train.store[int(row)] for row in train.rows]))
+    with torch.no_grad():
+        model = site.model.eval()
+        features = model.features(images)
+        wrong = torch.sigmoid(model.head(features)) - torch.from_numpy(train.targets).float()
+    gradient = torch.cat([wrong * features, wrong], dim=1)
+    clipped = gradient * (0.05 / gradient.norm(dim=1, keepdim=True)).clamp(max=1)
+    reply = site.answer(Message("train", 0, {"fewest": 1}, shared_tensors(site.model, site.strategy, site._frozen)))
+    update = np.concatenate([reply.arrays[name].ravel() for name in sorted(reply.arrays, reverse=True)])
+    assert np.allclose(update, -clipped.sum(0).numpy() / 24, atol=1e-6)
 
 
 def test_site_noise_asks_for_equal_weights(settings) -> None:

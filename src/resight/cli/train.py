@@ -47,6 +47,7 @@ def train(
     if smoke:
         chosen = smoke_run(chosen)
     among_others = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if not resume and not among_others:
         fresh(out, force=force)
     if processes > 1 and not among_others:

@@ -20,7 +20,7 @@ from resight.federated.messages import PROTOCOL, Arrays, Message, Transport
 from resight.federated.privacy import EpsilonLedger
 from resight.federated.secure_round import secure_sum
 from resight.federated.settings import FederatedSettings
-from resight.federated.site import shared_tensors
+from resight.federated.site import freeze, frozen_digest, shared_tensors
 from resight.models import build_classifier
 from resight.settings import plain
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
@@ -166,7 +166,7 @@ class Coordinator:
             if facts.get(key) != value:
                 return f"{key} {facts.get(key)!r} at the site, {value!r} at the server"
         first = next(iter(self.members.values()), None)
-        for key in ("labels", "task"):
+        for key in ("labels", "task", "backbone"):
             if first is not None and facts.get(key) != first[key]:
                 return f"{key} {facts.get(key)!r} at the site, {first[key]!r} at the others"
         if facts.get("channels") != (channels := self.settings.recipe.channels):
@@ -186,7 +186,11 @@ class Coordinator:
             channels=settings.recipe.channels,
             dims=len(settings.recipe.size_px),
         )
-        self.shared = shared_tensors(self.model, self.strategy)
+        self.frozen = freeze(self.model, settings.federation.learns)
+        if (own := frozen_digest(self.model, self.frozen)) != first["backbone"]:
+            fix = "Give the server the file of weights that the sites have."
+            raise TrainingError("the backbone at the server is not the one of the sites", where=own[:12], fix=fix)
+        self.shared = shared_tensors(self.model, self.strategy, self.frozen)
         self.strategy.sent_along(self.shared, self.model)
         if not self._resume:
             return

@@ -86,6 +86,9 @@ def train_locally(
         torch.set_num_threads(options.threads)
     device = choose_device(options.device, where="training.device")
     with_channels_last(model.to(device)).train()
+    for part in model.children():
+        if not _learns(part):
+            part.eval()  # its running statistics stay as they are, too
     private = privacy.differential == "example"
     stepper = _Private(model, options, privacy) if private else _Plain(model, options)
     steps_per_epoch = -(-len(data) // options.batch_size)
@@ -179,6 +182,9 @@ class _Private(_Plain):
         opacus = require("opacus", extra="federated")
         optimizers = require("opacus.optimizers", extra="federated")
         self.network = opacus.GradSampleModule(model)
+        # Opacus' hook on the first layer that learns wants an input with a gradient.
+        learning = [module for module in model.modules() if _learns(module, recurse=False)]
+        self._hooks = [module.register_forward_pre_hook(_with_gradient) for module in learning]
         self._rng = np.random.default_rng()  # a server that could draw it again could take the noise out
         self._optimizer = optimizers.DPOptimizer(
             self._optimizer,
@@ -196,12 +202,12 @@ class _Private(_Plain):
             if not len(rows):
                 yield None
                 continue
-            batch = _joined(list(reader.batches(rows, epoch=epoch)))
-            # The first layer's hook wants an input with a gradient.
-            yield replace(batch, images=batch.images.float().requires_grad_())
+            yield _joined(list(reader.batches(rows, epoch=epoch)))
 
     def close(self) -> None:
         super().close()
+        for hook in self._hooks:
+            hook.remove()
         self.network.remove_hooks()
         for parameter in self.network.parameters():
             for name in ("grad_sample", "summed_grad", "_forward_counter"):
@@ -215,6 +221,15 @@ class _Private(_Plain):
 
     def end(self) -> None:
         self._optimizer.step()  # clips by itself, image by image
+
+
+def _learns(part: nn.Module, *, recurse: bool = True) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters(recurse))
+
+
+def _with_gradient(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    del module
+    return tuple(one if one.requires_grad else one.detach().requires_grad_() for one in inputs)
 
 
 def _joined(parts: list[Batch]) -> Batch:

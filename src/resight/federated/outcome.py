@@ -86,7 +86,7 @@ def write_bundle(coordinator: Coordinator, audit: Audit, folder: Path) -> bool:
         Whether there is one; no where a strategy keeps parts of the network at the sites.
     """
     model, settings = coordinator.model, coordinator.settings
-    if coordinator.strategy.stays(model):
+    if coordinator.strategy.stays(model) - coordinator.frozen:
         return False
     assert isinstance(model, Classifier)
     state = model.state_dict()

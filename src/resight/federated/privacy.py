@@ -74,12 +74,19 @@ def check_network(model: nn.Module) -> None:
         SettingsError: batch normalisation, or ReLUs that overwrite what the gradients need.
     """
     for place, module in model.named_modules():
+        if not any(parameter.requires_grad for parameter in _around(model, place).parameters()):
+            continue
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             fix = "Set model.backbone.norm=group."
             raise SettingsError(f"batch normalisation in {place!r}", where="privacy.differential = 'example'", fix=fix)
         if getattr(module, "inplace", False):
             fix = "Set model.backbone.inplace_relu=false."
             raise SettingsError(f"{place!r} overwrites its input", where="privacy.differential = 'example'", fix=fix)
+
+
+def _around(model: nn.Module, place: str) -> nn.Module:
+    """The part of the network, one level below the top, that a module lies in."""
+    return model.get_submodule(place.partition(".")[0])
 
 
 def _epsilon(uses: list[tuple[float, float, int]], delta: float) -> float:

@@ -54,6 +54,9 @@ class FederationOptions(Options):
     rounds: int = Field(default=10, gt=0, le=100_000, description="times that updates are put together")
     local_epochs: int = Field(default=1, gt=0, description="passes of a site over its images in a round")
     strategy: StrategyChoice = Field(default_factory=StrategyChoice)
+    learns: Literal["network", "head"] = Field(
+        default="network", description="head: the backbone neither learns nor travels; the head begins at 0"
+    )
     weight_by: Literal["cases", "equal"] = Field(default="cases", description="what a site's update counts")
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the sites drawn in a round")
     min_sites: int = Field(default=2, gt=0, description="updates without which a round is not put together")
@@ -106,6 +109,10 @@ class FederatedSettings(ExperimentSettings):
         privacy = self.federation.privacy
         if self.folds or self.members > 1:
             raise ValueError("one network without folds, as sites train one together")
+        if self.federation.learns == "head" and self.federation.strategy.name == "personal_head":
+            raise ValueError(
+                "another strategy than personal_head where only the head learns, as nothing would be shared"
+            )
         if privacy.differential == "site" and self.federation.weight_by != "equal":
             raise ValueError("weight_by = 'equal' with site noise, as a site's share must not depend on its size")
         return self

@@ -6,6 +6,7 @@ send code, and what it asks for twice (opening a sum) or in a way that would sho
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,6 +32,8 @@ from resight.models import build_classifier
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
 from resight.training.data import TrainingData
 from resight.types import Cohort, RowMask
+
+_HEAD = "head."
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Site:
             channels=settings.recipe.channels,
             dims=len(settings.recipe.size_px),
         )
+        self._frozen = freeze(self.model, federation.learns)
         self._initial = _tensors(self.model)
         self._secure = SecureSite(name, identity, roster or {})
         self._audit = SiteAudit(name, settings, data.samples, data.cohorts, folder)
@@ -138,6 +142,7 @@ class Site:
                 "task": cohort.task,
                 "channels": self.settings.recipe.channels,
                 "size_px": list(self.settings.recipe.size_px),
+                "backbone": frozen_digest(self.model, self._frozen),
                 "images": {split: len(data) for split, data in self.data.samples.items()},
                 "notes": absent,
             },
@@ -208,8 +213,8 @@ class Site:
         Raises:
             TrainingError: they are of another network or not finite.
         """
-        kept = self.strategy.stays(self.model)
-        like = {name: array for name, array in self._initial.items() if name not in kept}
+        kept = self.strategy.stays(self.model) - self._frozen
+        like = {name: array for name, array in self._initial.items() if name not in kept | self._frozen}
         shared = {name: array for name, array in arrays.items() if not name.startswith(CONTROL)}
         if bad := problem(shared, like):
             raise TrainingError(f"the server's weights do not fit this site's network: {bad}", where=self.name)
@@ -234,7 +239,7 @@ class Site:
         return {name: tensor.numpy() for name, tensor in tensors.items()}, ledger
 
     def _remember(self, number: int, after: Tensors, memory: Tensors, ledger: EpsilonLedger) -> None:
-        own = {f"own.{name}": after[name] for name in self.strategy.stays(self.model) if name in after}
+        own = {f"own.{name}": after[name] for name in self.strategy.stays(self.model) - self._frozen if name in after}
         kept = {name: array for name, array in memory.items() if not name.startswith("own.")}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in (kept | own).items()}
         save_checkpoint(self.folder / f"memory-{number:06d}.safetensors", tensors, {"uses": ledger.uses})
@@ -258,10 +263,38 @@ class Site:
         return "TLS on the way; the server sees it"
 
 
-def shared_tensors(model: nn.Module, strategy: Strategy) -> Tensors:
+def shared_tensors(model: nn.Module, strategy: Strategy, frozen: frozenset[str] = frozenset()) -> Tensors:
     """The tensors of a network that sites share under a strategy."""
-    kept = strategy.stays(model)
+    kept = strategy.stays(model) | frozen
     return {name: array for name, array in _tensors(model).items() if name not in kept}
+
+
+def freeze(model: nn.Module, learns: str) -> frozenset[str]:
+    """Keep the backbone from learning where the head alone learns.
+
+    The last layer then begins at 0: its weights need no chance to differ, which would only add to protecting noise.
+
+    Returns:
+        Names of the tensors that stay as they are.
+    """
+    if learns == "network":
+        return frozenset()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(_HEAD))
+    *_, last = (part for part in model.modules() if isinstance(part, nn.Linear))
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    return frozenset(name for name in _tensors(model) if not name.startswith(_HEAD))
+
+
+def frozen_digest(model: nn.Module, frozen: frozenset[str]) -> str:
+    """SHA-256 of what does not learn, which must be alike at all sites; empty where everything learns."""
+    if not frozen:
+        return ""
+    digest, tensors = hashlib.sha256(), _tensors(model)
+    for name in sorted(frozen):
+        digest.update(name.encode() + tensors[name].tobytes())
+    return digest.hexdigest()
 
 
 def _tensors(model: nn.Module) -> Tensors:
