@@ -1,4 +1,4 @@
-"""All extras are in one environment: every requirement of every one is met, at the versions that are pinned together."""
+"""All extras are in one environment: every requirement of each is met, at the versions that are pinned together."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def test_what_is_installed_for_the_extras_is_what_is_pinned() -> None:
         "setuptools",
     }  # what comes with an environment is not pinned
     assert sorted(needed - pinned.keys()) == []
-    assert {name: metadata.version(name) for name in needed} == {name: pinned[name] for name in needed}
+    here = {name: metadata.version(name).partition("+")[0] for name in needed}  # torch's +cpu is the same version
+    assert here == {name: pinned[name] for name in needed}
 
 
 @pytest.mark.slow

@@ -41,13 +41,14 @@ def train(
     from resight.experiments import launch, load_experiment, train_experiment
     from resight.experiments import smoke as smoke_run
     from resight.training.distributed import process_group
+    from resight.training.distributed import restarts as begun_again
     from resight.types import silent
 
     chosen = load_experiment(settings, set_ or [])
     if smoke:
         chosen = smoke_run(chosen)
     among_others = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    resume = resume or begun_again() > 0
     if not resume and not among_others:
         fresh(out, force=force)
     if processes > 1 and not among_others:

@@ -48,6 +48,11 @@ def ranks() -> Ranks:
     return Ranks(0, 1)
 
 
+def restarts() -> int:
+    """How often torchrun has started this process again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 @contextmanager
 def process_group() -> Iterator[Ranks]:
     """Join the other processes, where the environment says that there are some (`RANK`, `WORLD_SIZE`).
@@ -63,7 +68,11 @@ def process_group() -> Iterator[Ranks]:
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        distributed.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S))
+        waiting = timedelta(seconds=_TIMEOUT_S)
+        store, rank, world = next(distributed.rendezvous("env://", timeout=waiting))
+        # torchrun may keep its store over restarts: the addresses of the dead must not be found in it.
+        own = distributed.PrefixStore(f"attempt-{restarts()}", store)
+        distributed.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=waiting)
         yield ranks()
     except RuntimeError as error:
         fix = "Start all processes again with --resume."
