@@ -104,6 +104,21 @@ def test_probe_asks_scores_and_features(resight: Any, singles: Path) -> None:
     assert {link["label"] for link in answer.json()["scores"]} == {"Cardiomegaly", "Effusion"}
 
 
+def test_probe_searches_pixels(resight: Any, singles: Path) -> None:
+    table = singles / "run" / "predictions.csv"
+    common = ("--bundle", singles / "run", "--root", singles, "--min-patients", 3)
+    answer = resight("probe", table, "--pixels", *common, "--json")
+    assert answer.code == 0
+    assert len({test["change"] for test in answer.json()["pixels"]}) == 18
+    assert answer.json()["scores"] == []
+    shown = resight("probe", table, "--pixels", *common, "--most-images", 20)
+    assert "of 18 changes matter to the network more than they should" in shown.err
+    for arguments, told in ((("--pixels",), "--bundle"), ((), "--by, --pixels or both")):
+        answer = resight("probe", table, *arguments)
+        assert answer.code == 3
+        assert told in answer.complaint
+
+
 def test_report_and_card_say_what_is_known_of_groups(run_folder: Path) -> None:
     report = (run_folder / "report.html").read_text()
     assert "Results by group" in report

@@ -109,7 +109,7 @@ def _show(found: Audit, name: str) -> None:
     single = [group for group in found.groups if group.label]
     groups = [group for group in single if any(not isnan(group.metrics[metric].value) for metric in _SHOWN)]
     rows = [
-        (g.attribute, g.group, g.label, g.images, g.positives, *(_value(g.metrics[metric]) for metric in _SHOWN))
+        (g.attribute, g.group, g.label, g.images, g.positives, *(estimate(g.metrics[metric]) for metric in _SHOWN))
         for g in groups[:_MOST_ROWS]
     ]
     title = f"{name}: {found.images} images, {found.patients} patients"
@@ -120,7 +120,7 @@ def _show(found: Audit, name: str) -> None:
         )
     if len(groups) > _MOST_ROWS:
         say(f"and {len(groups) - _MOST_ROWS} more rows; give --out to keep them")
-    missed = [(g.attribute, g.group, _value(g.metrics["underdiagnosis"])) for g in found.groups if not g.label]
+    missed = [(g.attribute, g.group, estimate(g.metrics["underdiagnosis"])) for g in found.groups if not g.label]
     if missed:
         result_table(("by", "group", "underdiagnosis rate"), missed)
     _show_gaps(found)
@@ -160,7 +160,8 @@ def _show_gaps(found: Audit) -> None:
         result_table(("by", "gap", "widest for", "largest less smallest", "worst", "best"), rows)
 
 
-def _value(value: MetricValue) -> str:
+def estimate(value: MetricValue) -> str:
+    """A value for a table, or that there is none and of how many."""
     return f"not estimable ({value.n})" if isnan(value.value) else str(value)
 
 

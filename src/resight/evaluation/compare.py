@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
-from scipy.stats import norm
 
 from resight.errors import PredictionsError
-from resight.evaluation.delong import auroc_with_interval, delong
-from resight.evaluation.discrimination import why_undefined
+from resight.evaluation.delong import auroc_with_interval, paired_difference
 from resight.evaluation.measures import Block, decision_block, macro_means, probability_block, ranking_block, resample
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index, with_percentiles
@@ -204,11 +202,7 @@ def _compare_label(
     y, owner = a.targets()[rows, label], patients[rows]
     scores = np.stack([table.array(ranked_by)[rows, label] for table in (a, b)])
     aurocs = [auroc_with_interval(y, s, owner, confidence=options.confidence) for s in scores]
-    difference, p = MetricValue.undefined(why_undefined(y), n=len(y)), math.nan
-    if not why_undefined(y):
-        found = delong(y, scores, owner)
-        variance = float(found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1])
-        difference, p = _tested(float(found.auroc[1] - found.auroc[0]), variance, len(y), options.confidence)
+    difference, p = paired_difference(y, scores, owner, confidence=options.confidence)
     tested = None
     if a.has("decision") and b.has("decision"):
         decisions = np.stack([table.array("decision")[rows, label] for table in (a, b)])
@@ -226,17 +220,6 @@ def _compare_label(
         mcnemar_p_holm=math.nan,
         differences={k: v for block in differing for k, v in block.values.items() if k != "auroc"},
     )
-
-
-def _tested(difference: float, variance: float, n: int, confidence: float) -> tuple[MetricValue, float]:
-    """Interval and two-sided p of a difference; no p where its variance is not known."""
-    value = MetricValue(difference, n=n)
-    if math.isnan(variance) or variance <= np.finfo(float).eps:
-        return value, 1.0 if difference == 0 else math.nan
-    error = math.sqrt(variance)
-    half = float(norm.isf((1 - confidence) / 2)) * error
-    value = replace(value, low=difference - half, high=difference + half, interval="paired DeLong")
-    return value, float(2 * norm.sf(abs(difference) / error))
 
 
 def _aligned(a: Predictions, b: Predictions) -> Predictions:

@@ -112,6 +112,39 @@ def auroc_with_interval(
     return replace(value, low=max(0.0, auroc - half), high=min(1.0, auroc + half), interval=name)
 
 
+def paired_difference(
+    targets: Binary,
+    scores: Float[np.ndarray, "2 n"],
+    patients: Int[np.ndarray, " n"] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> tuple[MetricValue, float]:
+    """AUROC of the second scores less that of the first on the same images, and whether that is chance.
+
+    Args:
+        targets: 0 or 1.
+        scores: of both models, or of one model on two versions of the images.
+        patients: number of the patient of each image; each image its own patient when not given.
+        confidence: coverage of the interval.
+
+    Returns:
+        The difference, undefined when one class is absent and without interval when one patient holds all of a class;
+        and the two-sided p that it is 0, NaN where that cannot be told.
+    """
+    if reason := why_undefined(targets):
+        return MetricValue.undefined(reason, n=len(targets)), math.nan
+    found = delong(targets, scores, patients)
+    variance = float(found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1])
+    difference = float(found.auroc[1] - found.auroc[0])
+    value = MetricValue(difference, n=len(targets))
+    if math.isnan(variance) or variance <= np.finfo(float).eps:
+        return value, 1.0 if difference == 0 else math.nan
+    error = math.sqrt(variance)
+    half = float(norm.isf((1 - confidence) / 2)) * error
+    value = replace(value, low=difference - half, high=difference + half, interval="paired DeLong")
+    return value, float(2 * norm.sf(abs(difference) / error))
+
+
 def _sums(values: Float[np.ndarray, "M n"], owner: Int[np.ndarray, " n"], count: int) -> Float[np.ndarray, "M P"]:
     return np.stack([np.bincount(owner, row, minlength=count) for row in values])
 

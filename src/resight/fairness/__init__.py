@@ -6,6 +6,7 @@ from resight.fairness.gaps import widest_gaps
 from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.mitigate import Mitigation, mitigate
 from resight.fairness.options import AuditOptions
+from resight.fairness.pixels import PixelOptions, PixelTest, search_pixels
 from resight.fairness.probes import Probe, ScoreLink, probe_features, score_links
 from resight.fairness.results import Audit, Cause, Difference, Gap, GroupResult
 
@@ -19,6 +20,8 @@ __all__ = [
     "GroupResult",
     "Grouping",
     "Mitigation",
+    "PixelOptions",
+    "PixelTest",
     "Probe",
     "ScoreLink",
     "audit",
@@ -27,5 +30,6 @@ __all__ = [
     "mitigate",
     "probe_features",
     "score_links",
+    "search_pixels",
     "widest_gaps",
 ]

@@ -130,7 +130,7 @@ def score_links(predictions: Predictions, by: Sequence[str], *, least: int = 10)
                         else auroc_with_interval(inside, scores[rows, column], owner[rows], on_logit_scale=False)
                     )
                     group = grouping.groups[number]
-                    links.append(ScoreLink(grouping.name, group, label, target, value, _p(value)))
+                    links.append(ScoreLink(grouping.name, group, label, target, value, chance_p(value)))
     corrected = holm([link.p for link in links])
     return tuple(
         ScoreLink(link.attribute, link.group, link.label, link.target, link.auroc, p)
@@ -163,8 +163,8 @@ def _in_words(reason: str) -> str:
     return reason.replace("positives", "the attribute").replace("negatives", "another value")
 
 
-def _p(auroc: MetricValue) -> float:
-    """Of an AUROC of 0.5, from the interval of DeLong's variance."""
+def chance_p(auroc: MetricValue) -> float:
+    """Two-sided p that an AUROC is 0.5, from the interval of DeLong's variance; NaN without one."""
     if math.isnan(auroc.low) or auroc.high == auroc.low:
         return math.nan
     error = (auroc.high - auroc.low) / (2 * _Z95)
