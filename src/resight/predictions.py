@@ -40,6 +40,10 @@ COLUMNS = (
     "error",
 )
 """Columns with a meaning of their own, in the order they are written; all others are attributes (age, sex, ...)."""
+NOVELTY = "novelty"
+"""Share of held-out images that lie nearer to the training images in the network's features."""
+FEATURE = "feature_"
+"""With a number: where an image lies along one of the directions in which training images differ most."""
 _NUMBERS = ("logit", "score", "probability", "decision", "target", "time", "event", "horizon", "survival")
 _TRUE = {"1", "true", "yes", "1.0"}
 

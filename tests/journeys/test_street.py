@@ -207,4 +207,6 @@ def test_a_run_explains_doubts_and_names_similar_cases(
     assert (doubt["spread"] >= 0).all()
     assert doubt["spread"].max() > 0
     assert doubt["novelty"].between(0, 1).all()
+    assert doubt.filter(like="feature_").notna().all().all()
+    assert doubt.filter(like="feature_").shape[1] >= 1
     assert resight("predict", run_folder, image, "--doubt", "members").code == 3

@@ -51,3 +51,14 @@ def test_features_that_are_not_finite_are_refused(rng: np.random.Generator) -> N
     bad[3, 3] = np.nan
     with pytest.raises(DataError, match="not finite"):
         Novelty.fit(bad, world(rng, 10))
+
+
+def test_coordinates_are_those_of_training_images_in_standard_deviations(rng: np.random.Generator) -> None:
+    training = world(rng, 400)
+    novelty = Novelty.fit(training, world(rng, 50))
+    places = novelty.coordinates(training)
+    assert places.shape == (400, novelty.watched) == (400, 8)
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(np.cov(places.T), np.eye(8), atol=1e-3)
+    few = Novelty.fit(world(rng, 7), world(rng, 5))
+    assert few.coordinates(world(rng, 3)).shape == (3, few.watched) == (3, 3)

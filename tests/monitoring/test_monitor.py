@@ -139,3 +139,36 @@ def test_no_row_of_a_reference_is_a_patients_record(arrive: Arrive) -> None:
     assert list(reference.numbers["age"]) == sorted(reference.numbers["age"])
     assert list(reference.categories["view"]) == sorted(reference.categories["view"])
     assert list(reference.numbers["score of a"]) != sorted(reference.numbers["score of a"])
+
+
+def with_features(predictions: Predictions, seed: int, moved: float = 0.0, crossed: float = 0.0) -> Predictions:
+    """Four coordinates; `moved` shifts the first, `crossed` makes the last two go along with each other."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(len(predictions), 4))
+    values[:, 0] += moved
+    values[:, 3] = np.sqrt(1 - crossed**2) * values[:, 3] + crossed * values[:, 2]
+    columns = {f"feature_{number}": np.repeat(column, 2) for number, column in enumerate(values.T, 1)}
+    return Predictions(predictions.table.assign(**columns), predictions.labels, predictions.task)
+
+
+def test_features_that_move_are_named_while_scores_stay(arrive: Arrive) -> None:
+    reference = fit_reference(with_features(arrive(1, 400), 1))
+    found = {one.column: one for one in monitor(reference, [with_features(arrive(2, 200), 2, moved=0.8)]).drifts}
+    assert found["feature_1"].drifted
+    assert found["all features"].drifted
+    assert not found["all outputs"].drifted
+    assert not found["score of a"].drifted
+
+
+def test_features_that_drift_together_are_seen_only_together(arrive: Arrive) -> None:
+    reference = fit_reference(with_features(arrive(1, 500), 1))
+    found = {one.column: one for one in monitor(reference, [with_features(arrive(2, 400), 2, crossed=0.9)]).drifts}
+    assert found["all features"].drifted
+    assert not any(found[f"feature_{number}"].drifted for number in range(1, 5))
+
+
+def test_features_that_do_not_arrive_are_told_once(arrive: Arrive) -> None:
+    watched = monitor(fit_reference(with_features(arrive(1, 100), 1)), [arrive(2, 100)])
+    assert [note for note in watched.notes if "resight predict --novelty" in note]
+    assert not [one for one in watched.drifts if one.column.startswith("feature_")]
+    assert not watched.drifted

@@ -30,7 +30,8 @@ def monitor(
     Args:
         reference: bundle, folder of the run that made it, reference as JSON, or the predictions table of a run.
         predictions: tables of incoming cases in the order they arrived.
-        alpha: chance of a false alarm, however long the watch goes on.
+        alpha: chance of a false alarm, however long a watch goes on: of the cases, and of the outcomes where some have
+            arrived.
         min_cases: fewer known values of a column are not tested.
         seed: of permutations and of draws that break ties.
         out: alert file, as JSON; written with and without an alarm.
@@ -97,5 +98,14 @@ def _show(found: Watch) -> None:
         say(f"watch: no alarm in {found.cases} cases (capital at most {alarm.capital:.1f} of {alarm.limit:g})")
     else:
         say(f"watch: ALARM at case {alarm.case} (false alarm at most {found.alpha:g}): {', '.join(alarm.columns)}")
+    if found.outcomes is not None:
+        alarm, seen = found.outcomes.alarm, len(found.outcomes.course)
+        if alarm.case is None:
+            say(f"outcomes: no alarm in {seen} (capital at most {alarm.capital:.1f} of {alarm.limit:g})")
+        else:
+            say(
+                f"outcomes: ALARM at outcome {alarm.case} of {seen} (false alarm at most {found.alpha:g}): "
+                f"{', '.join(alarm.columns)}"
+            )
     for note in found.notes:
         say(f"note: {note}")

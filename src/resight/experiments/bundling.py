@@ -24,7 +24,7 @@ from resight.imaging import Sentinels, tone
 from resight.models import Classifier, Novelty, channels_last
 from resight.models.manifest import Manifest
 from resight.monitoring import fit_reference
-from resight.predictions import Predictions
+from resight.predictions import FEATURE, NOVELTY, Predictions
 
 _MOST_FOR_SENTINELS = 2_000
 """Training images the sentinels learn from; more make no difference to means and correlations."""
@@ -78,10 +78,13 @@ def _features(model: Classifier, prepared: Prepared, rows: np.ndarray[Any, Any])
     return np.concatenate(found) if found else np.empty((0, model.backbone.feature_dim))
 
 
-def remember(prepared: Prepared, judged: Judged, sentinels: Sentinels, seed: int) -> dict[str, Any] | None:
+def remember(
+    prepared: Prepared, ensemble: Ensemble, judged: Judged, sentinels: Sentinels, novelty: Novelty | None, seed: int
+) -> dict[str, Any] | None:
     """What incoming cases will be compared with; None where too few patients were held out.
 
-    Besides scores and attributes it holds what `Predictor` writes of every image: alerts and tones.
+    Besides scores and attributes it holds what `Predictor` writes of every image: alerts, tones, and where its features
+    lie.
     """
     held_out = judged.predictions.part(split=judged.evaluated_on)
     row_of = dict(zip(prepared.cohort.table["image"], prepared.rows, strict=True))
@@ -92,6 +95,12 @@ def remember(prepared: Prepared, judged: Judged, sentinels: Sentinels, seed: int
     table["alerts"] = np.repeat(np.array(alerts, dtype=object), n_labels)
     for name, values in pd.DataFrame([tone(image) for image in images]).items():
         table[name] = np.repeat(values.to_numpy(), n_labels)
+    if novelty is not None:
+        rows = np.array([row_of[name] for name in held_out.images()["image"]])
+        features = _features(ensemble.models[0], prepared, rows)
+        table[NOVELTY] = np.repeat(novelty.share_nearer(features), n_labels)
+        for number, values in enumerate(novelty.coordinates(features).T, 1):
+            table[f"{FEATURE}{number}"] = np.repeat(values, n_labels)
     try:
         return fit_reference(Predictions(table, held_out.labels, held_out.task), seed=seed).to_dict()
     except PredictionsError:

@@ -101,13 +101,13 @@ def train_experiment(
     for made in ("bundle", CONTROL_FOLDER):
         with suppress(FileNotFoundError):
             shutil.rmtree(folder / made)
-    reference = remember(prepared, judged, sentinels, settings.training.seed)
+    novelty = fit_novelty(prepared, ensemble, settings.training.seed)
+    reference = remember(prepared, ensemble, judged, sentinels, novelty, settings.training.seed)
     budgets = None if study is None else study.budgets
     scores = score_evidence(settings, prepared, ensemble, judged, control)
     write_json(folder / "explanations.json", scores.to_dict())
     groups = group_findings(settings, judged)
     manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, reference, budgets, scores, groups)
-    novelty = fit_novelty(prepared, ensemble, settings.training.seed)
     save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
     if control is not None:
         save_control(folder / CONTROL_FOLDER, control, manifest)

@@ -19,6 +19,8 @@ from resight.errors import BundleError, DataError
 Features = Float[np.ndarray, "N F"]
 
 _MOST_DIRECTIONS = 64
+_WATCHED = 8
+"""Directions that a predictions table holds: enough to see features drift, few enough to read."""
 _QUANTILES = 201
 _TENSORS = ("mean", "directions", "variances", "residual", "quantiles")
 
@@ -80,6 +82,18 @@ class Novelty:
         along = centred @ self.directions.T.astype(np.float64)
         beside = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
         return np.sqrt((along**2 / self.variances).sum(axis=1) + beside / self.residual[0])
+
+    @property
+    def watched(self) -> int:
+        """Directions whose coordinates are written into predictions."""
+        return min(_WATCHED, len(self.directions))
+
+    def coordinates(self, features: Features) -> Float[np.ndarray, "N k"]:
+        """Place along the directions in which training images differ most, in their standard deviations."""
+        along = (np.asarray(features, dtype=np.float64) - self.mean) @ self.directions[: self.watched].T.astype(
+            np.float64
+        )
+        return along / np.sqrt(self.variances[: self.watched])
 
     def share_nearer(self, features: Features) -> Float[np.ndarray, " N"]:
         """Share of held-out images that lie nearer, 0 to 1; 1 is farther than all of them."""

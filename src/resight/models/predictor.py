@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from resight.errors import BundleError, CohortError, ImageError, SettingsError, nearest
 from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, decide, survival_columns
@@ -21,6 +21,7 @@ from resight.imaging import TONES, Sentinels, tone
 from resight.models.adaptive import AdaptiveRunner
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
+from resight.models.chunk_answers import ChunkAnswers, empty_answers, joined_answers
 from resight.models.clinical_rows import ClinicalRows
 from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
@@ -28,7 +29,7 @@ from resight.models.manifest import Manifest
 from resight.models.novelty import Novelty
 from resight.models.several import Doubt, several_answers
 from resight.models.sources import Source, Unnamed, as_image, images_by_modality, named_sources
-from resight.predictions import Predictions
+from resight.predictions import FEATURE, NOVELTY, Predictions
 from resight.types import Image, PreparedImage, Progress, Scores, silent
 
 
@@ -42,18 +43,6 @@ class _Row:
     alerts: str = ""
     error: str | None = None
     tone: tuple[float, ...] = (float("nan"),) * len(TONES)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """What the network said of a chunk of images; NaN, and -1, where an image could not be used."""
-
-    logits: Scores
-    probabilities: Scores
-    left_at: Int[np.ndarray, " N"]
-    share: Float[np.ndarray, " N"]
-    spread: Scores
-    novelty: Float[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +155,8 @@ class Predictor:
                 `views`: logits become the mean of the answers, and the column `spread` holds the standard deviation of
                 their probabilities.
             passes: how often dropout is drawn.
-            novelty: adds the column `novelty`: share of held-out images that lie nearer to the training images.
+            novelty: adds the columns `novelty` (share of held-out images that lie nearer to the training images) and
+                `feature_1` ... (where an image lies along the directions in which training images differ most).
             batch: images that go through the network together.
             workers: threads that read and prepare images.
             progress: told after every batch; the total is 0 where it is not known.
@@ -204,12 +194,12 @@ class Predictor:
         else:
             named, total = named_sources(sources, relative=False), 0
         rows: list[_Row] = []
-        answers: list[_Answers] = []
+        answers: list[ChunkAnswers] = []
         for chunk in self._prepared(named, clinical, batch, workers):
             answers.append(self._answers(chunk, ask))
             rows += [replace(row, prepared=None, clinical=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)
-        return self._table(rows, _joined(answers, len(self.manifest.labels)), point, ask, clinical)
+        return self._table(rows, joined_answers(answers, len(self.manifest.labels)), point, ask, clinical)
 
     def budget_point(self, budget: float) -> BudgetPoint:
         """What a budget buys: expected FLOPs, and what it does to AUROC and to the sensitivity of groups.
@@ -318,14 +308,16 @@ class Predictor:
         alerts = "; ".join([*(flag.name for flag in flags), *([] if known else ["no clinical data"])])
         return _Row(name, prepared, encoded, alerts, tone=tuple(tone(prepared).values()))
 
-    def _answers(self, rows: list[_Row], ask: _Ask) -> _Answers:
+    def _answers(self, rows: list[_Row], ask: _Ask) -> ChunkAnswers:
         usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
-        answers = _empty(len(rows), len(self.manifest.labels))
+        answers = empty_answers(len(rows), len(self.manifest.labels), 0 if ask.novelty is None else ask.novelty.watched)
         if not usable:
             return answers
         images, where = np.stack(list(usable.values())), list(usable)
         if ask.novelty is not None:
-            answers.novelty[where] = ask.novelty.share_nearer(self.features(images))
+            features = self.features(images)
+            answers.novelty[where] = ask.novelty.share_nearer(features)
+            answers.coordinates[where] = ask.novelty.coordinates(features)
         if ask.doubt is not None:
             answers.logits[where], answers.spread[where] = self._several(images, ask.doubt, ask.passes)
         elif ask.budget is None:
@@ -346,7 +338,7 @@ class Predictor:
         return name
 
     def _table(
-        self, rows: list[_Row], answers: _Answers, point: str | None, ask: _Ask, clinical: ClinicalRows
+        self, rows: list[_Row], answers: ChunkAnswers, point: str | None, ask: _Ask, clinical: ClinicalRows
     ) -> Predictions:
         manifest, logits = self.manifest, answers.logits
         images: dict[str, object] = {
@@ -359,7 +351,9 @@ class Predictor:
         probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
         points = manifest.operating_points
         if ask.novelty is not None:
-            images["novelty"] = answers.novelty
+            images[NOVELTY] = answers.novelty
+            for number, values in enumerate(answers.coordinates.T, 1):
+                images[f"{FEATURE}{number}"] = values
         if ask.budget is not None:
             probabilities, points = answers.probabilities, ask.budget.operating_points
             exits = (*(manifest.budgets.exits if manifest.budgets else ()), "last")
@@ -378,19 +372,6 @@ class Predictor:
             columns["spread"] = answers.spread
         columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)
         return Predictions.from_arrays(pd.DataFrame(images), manifest.labels, manifest.task, **columns)
-
-
-def _empty(count: int, n_labels: int) -> _Answers:
-    unknown = np.full((count, n_labels), np.nan)
-    of_images = np.full(count, np.nan)
-    return _Answers(unknown, unknown.copy(), np.full(count, -1), of_images, unknown.copy(), of_images.copy())
-
-
-def _joined(answers: list[_Answers], n_labels: int) -> _Answers:
-    if not answers:
-        return _empty(0, n_labels)
-    names = (field.name for field in fields(_Answers))
-    return _Answers(*(np.concatenate([getattr(one, name) for one in answers]) for name in names))
 
 
 def _sentinels(manifest: Manifest) -> Sentinels | None:

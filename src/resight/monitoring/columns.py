@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from resight.imaging import TONES
-from resight.predictions import Predictions
+from resight.predictions import FEATURE, NOVELTY, Predictions
 
 _FEW_VALUES = 6
 """A numeric column with at most so many different values is watched as categories."""
@@ -57,8 +57,13 @@ def watched(predictions: Predictions) -> pd.DataFrame:
 
 
 def is_output(name: str) -> bool:
-    """Whether a column comes from the model or its images, and not from the patient's record."""
+    """Whether a column is a score or a tone of an image."""
     return name.startswith(_SCORE) or name in TONES
+
+
+def is_feature(name: str) -> bool:
+    """Whether a column says where an image lies among the network's features."""
+    return name == NOVELTY or name.startswith(FEATURE)
 
 
 def as_categories(values: pd.Series[Any]) -> pd.Series[str]:

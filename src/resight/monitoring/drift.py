@@ -1,4 +1,4 @@
-"""Incoming cases as a whole against the reference: one test a column and one of all scores and tones together.
+"""Incoming cases as a whole against the reference: one test a column, one of all scores and tones, one of all features.
 
 Kolmogorov-Smirnov for numbers, chi-square for categories, and the maximum mean discrepancy with a Gaussian kernel and
 a permutation test (Gretton et al., JMLR 2012); the population stability index says how large a shift is.
@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import chi2_contingency, ks_2samp
 
 from resight.evaluation import holm
-from resight.monitoring.columns import is_output
+from resight.monitoring.columns import is_feature, is_output
 
 _BINS = 10
 _FLOOR = 0.5
@@ -26,15 +26,16 @@ _LEAST_EXPECTED = 5.0
 """Categories expected less often are counted together."""
 _MOST_KERNEL_ROWS = 500
 _PERMUTATIONS = 1000
+_MORE = 10
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One column, or all scores and tones together.
+    """One column, or all scores and tones, or all features together.
 
     Attributes:
         column: its name.
-        kind: `number`, `category`, `all outputs` or `calibration`.
+        kind: `number`, `category`, `all outputs`, `all features` or `calibration`.
         test: what p comes from.
         size: effect: Kolmogorov-Smirnov distance, Cramér's V, discrepancy, or difference of intercepts.
         psi: population stability index; NaN where there is none.
@@ -71,7 +72,7 @@ def column_drifts(before: pd.DataFrame, now: pd.DataFrame, *, min_cases: int, se
         min_cases: fewer known values than this are not tested.
         seed: of the permutations.
     """
-    numbers: list[str] = []
+    together: dict[str, list[str]] = {"all outputs": [], "all features": []}
     for name in map(str, before.columns):
         numeric = pd.api.types.is_numeric_dtype(before[name].dtype)
         kind = "number" if numeric else "category"
@@ -83,14 +84,16 @@ def column_drifts(before: pd.DataFrame, now: pd.DataFrame, *, min_cases: int, se
             reason = f"{min(len(old), len(new))} known values, fewer than {min_cases}"
             yield undefined_drift(name, kind, reason, len(new))
         elif numeric:
-            numbers += [name] if is_output(name) else []
+            if is_output(name) or is_feature(name):
+                together["all outputs" if is_output(name) else "all features"].append(name)
             distance, p = (float(value) for value in np.asarray(ks_2samp(old, new)))
             psi = stability_index(old.to_numpy(), new.to_numpy())
             yield ColumnDrift(name, kind, "Kolmogorov-Smirnov", distance, psi, p, math.nan, len(new))
         else:
             yield _categories(name, old, new)
-    if len(numbers) > 1:
-        yield _together(before[numbers].dropna(), now[numbers].dropna(), min_cases, seed)
+    for what, numbers in together.items():
+        if len(numbers) > 1:
+            yield _together(what, before[numbers].dropna(), now[numbers].dropna(), min_cases, seed)
 
 
 def corrected(drifts: list[ColumnDrift], alpha: float) -> tuple[ColumnDrift, ...]:
@@ -118,7 +121,7 @@ def discrepancy(
     Args:
         before: one row a case.
         now: the same.
-        permutations: drawn for p, which is at least `1 / (permutations + 1)`.
+        permutations: drawn for p, and ten times as many where none of them reaches what was found.
         seed: of the permutations.
     """
     both = np.concatenate([before, now])
@@ -127,10 +130,14 @@ def discrepancy(
     kernel = np.exp(-squared / max(width, np.finfo(float).tiny))
     sign = np.concatenate([np.full(len(before), 1 / len(before)), np.full(len(now), -1 / len(now))])
     rng = np.random.default_rng(seed)
-    signs = np.stack([sign, *(rng.permutation(sign) for _ in range(permutations))], axis=1)
-    values = np.einsum("nr,nr->r", signs, kernel @ signs)
-    reached = int((values[1:] >= values[0] - 1e-12).sum())
-    return float(values[0]), (reached + 1) / (permutations + 1)
+    observed = float(sign @ kernel @ sign)
+    reached = drawn = 0
+    # what no permutation has reached is drawn more often, so that p can outlast a correction over many columns
+    while drawn < permutations or (reached == 0 and drawn < _MORE * permutations):
+        signs = np.stack([rng.permutation(sign) for _ in range(permutations)], axis=1)
+        reached += int((np.einsum("nr,nr->r", signs, kernel @ signs) >= observed - 1e-12).sum())
+        drawn += permutations
+    return observed, (reached + 1) / (drawn + 1)
 
 
 def _categories(name: str, old: pd.Series[str], new: pd.Series[str]) -> ColumnDrift:
@@ -149,13 +156,13 @@ def _categories(name: str, old: pd.Series[str], new: pd.Series[str]) -> ColumnDr
     return ColumnDrift(name, "category", "chi-square", strength, psi, p, math.nan, len(new))
 
 
-def _together(before: pd.DataFrame, now: pd.DataFrame, min_cases: int, seed: int) -> ColumnDrift:
+def _together(what: str, before: pd.DataFrame, now: pd.DataFrame, min_cases: int, seed: int) -> ColumnDrift:
     if min(len(before), len(now)) < min_cases:
-        return undefined_drift("all outputs", "all outputs", f"{len(now)} complete cases", len(now))
+        return undefined_drift(what, what, f"{len(now)} complete cases", len(now))
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(now))[:_MOST_KERNEL_ROWS])
     # ranks within both: a column with a long tail must not rule the distances
     joint = pd.concat([before, now.iloc[rows]], ignore_index=True).rank(pct=True).to_numpy()
     parts = joint[: len(before)], joint[len(before) :]
     size, p = discrepancy(*parts, permutations=_PERMUTATIONS, seed=seed)
-    return ColumnDrift("all outputs", "all outputs", "maximum mean discrepancy", size, math.nan, p, math.nan, len(now))
+    return ColumnDrift(what, what, "maximum mean discrepancy", size, math.nan, p, math.nan, len(now))

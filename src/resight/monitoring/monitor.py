@@ -13,8 +13,9 @@ from scipy.stats import norm
 
 from resight.errors import PredictionsError
 from resight.evaluation.options import Share
-from resight.monitoring.columns import aligned, first_images, watched
+from resight.monitoring.columns import aligned, first_images, is_feature, watched
 from resight.monitoring.drift import ColumnDrift, column_drifts, corrected, undefined_drift
+from resight.monitoring.outcomes import OutcomeWatch, watch_outcomes
 from resight.monitoring.reference import CalibrationReference, Reference, calibration_of
 from resight.monitoring.sequential import Alarm, watch
 from resight.predictions import Predictions
@@ -28,7 +29,9 @@ _Z95 = float(norm.isf(0.025))
 class MonitorOptions(Options):
     """How sure an alarm must be, and of how many cases."""
 
-    alpha: Share = Field(default=0.01, description="chance of a false alarm of the watch, and of one look at the whole")
+    alpha: Share = Field(
+        default=0.01, description="chance of a false alarm of each watch, and of one look at the whole"
+    )
     min_cases: int = Field(default=20, ge=5, description="fewer known values of a column are not tested")
     seed: int = Field(default=0, ge=0, description="of permutations and of draws that break ties")
 
@@ -42,6 +45,7 @@ class Watch:
         images: incoming images.
         failed: images without a score.
         alarm: of the watch case after case.
+        outcomes: of the watch outcome after outcome; None where no outcome has arrived or the reference has none.
         drifts: of every column as a whole, and of calibration.
         course: capital of the watch after each case; over `alarm.limit` is an alarm.
         notes: what was left out or assumed.
@@ -56,11 +60,13 @@ class Watch:
     course: tuple[float, ...]
     notes: tuple[str, ...]
     alpha: float
+    outcomes: OutcomeWatch | None = None
 
     @property
     def drifted(self) -> bool:
-        """Whether anything speaks: the watch, a column, or calibration."""
-        return self.alarm.case is not None or any(one.drifted for one in self.drifts)
+        """Whether anything speaks: a watch, a column, or calibration."""
+        alarms = [self.alarm, *([] if self.outcomes is None else [self.outcomes.alarm])]
+        return any(alarm.case is not None for alarm in alarms) or any(one.drifted for one in self.drifts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the alert file."""
@@ -70,8 +76,8 @@ class Watch:
 def monitor(reference: Reference, incoming: Sequence[Predictions], options: MonitorOptions | None = None) -> Watch:
     """Compare incoming predictions with a reference.
 
-    The watch goes through the cases in the order of the tables and is valid however often and for however long one
-    looks. The tests of the whole are valid for one look. A change of the case mix is drift as well.
+    The watches go through cases and outcomes in the order of the tables and are valid however often and for however
+    long one looks. The tests of the whole are valid for one look. A change of the case mix is drift as well.
 
     Args:
         reference: of the bundle, or of a predictions table.
@@ -93,7 +99,11 @@ def monitor(reference: Reference, incoming: Sequence[Predictions], options: Moni
     single = first_images(together)
     before = reference.table()
     now = aligned(watched(single), reference.numbers, reference.categories)
-    notes += [f"{name}: not in the incoming table" for name in before if name not in now]
+    absent = [str(name) for name in before if name not in now]
+    if features := [name for name in absent if is_feature(name)]:
+        notes.append("Features of the network: not in the incoming table; they are after `resight predict --novelty`")
+        before = before.drop(columns=features)
+    notes += [f"{name}: not in the incoming table" for name in absent if name not in features]
     drifts = [
         *column_drifts(before, now, min_cases=options.min_cases, seed=options.seed),
         *_calibration(reference, together, options.min_cases),
@@ -108,6 +118,7 @@ def monitor(reference: Reference, incoming: Sequence[Predictions], options: Moni
         course=tuple(float(value) for value in course),
         notes=tuple(notes),
         alpha=options.alpha,
+        outcomes=watch_outcomes(reference.calibration, single, alpha=options.alpha),
     )
 
 

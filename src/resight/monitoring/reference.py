@@ -14,7 +14,7 @@ from resight.errors import PredictionsError
 from resight.evaluation import slope_and_intercept
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.rows import hard_mask
-from resight.monitoring.columns import first_images, is_output, rounded, watched
+from resight.monitoring.columns import first_images, is_feature, is_output, rounded, watched
 from resight.predictions import Predictions
 from resight.settings import Options, validate
 
@@ -35,7 +35,7 @@ class CalibrationReference(Options):
 class Reference(Options):
     """A compact memory of what a model saw and said when it was judged; one image a patient.
 
-    Scores and properties of images stand row by row; every attribute is sorted on its own.
+    Scores, features and properties of images stand row by row; every attribute is sorted on its own.
     """
 
     labels: tuple[str, ...] = Field(min_length=1, description="labels of the model")
@@ -77,7 +77,7 @@ def fit_reference(predictions: Predictions, *, seed: int = 0) -> Reference:
     rows = np.random.default_rng(seed).permutation(len(table))[:_MOST_ROWS]
     kept = table.iloc[rows].reset_index(drop=True)
     for name in kept:
-        if not is_output(str(name)):  # a bundle travels: no row of it is a patient's record
+        if not (is_output(str(name)) or is_feature(str(name))):  # a bundle travels: no row of it is a patient's record
             kept[name] = kept[name].sort_values(ignore_index=True)
     numeric = [str(name) for name in kept if pd.api.types.is_numeric_dtype(kept[name].dtype)]
     return Reference(

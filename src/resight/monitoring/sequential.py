@@ -103,11 +103,14 @@ def jumper(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     stakes = np.full(len(_STAKES), 1 / len(_STAKES))
     capital = np.empty(len(p))
     for place, value in enumerate(p.tolist()):
-        total = stakes.sum()
-        stakes = (1 - _JUMP) * stakes + _JUMP * total / len(_STAKES)
-        stakes = stakes * np.maximum(1 + _STAKES * (value - 0.5), 0.0)
+        stakes = spread_anew(stakes) * np.maximum(1 + _STAKES * (value - 0.5), 0.0)
         capital[place] = stakes.sum()
     return capital
+
+
+def spread_anew(stakes: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+    """Move a small share of the capital evenly to all bets, so that one that has lost can win later."""
+    return (1 - _JUMP) * stakes + _JUMP * stakes.sum() / len(stakes)
 
 
 def _streams(
