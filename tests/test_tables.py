@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resight.errors import CohortError
-from resight.tables import read_table
+from resight.errors import CohortError, OutputError
+from resight.tables import read_table, write_table
 
 TEXT = "image,Größe\nä.png,1\nb.png,2\n"
 
@@ -84,3 +84,15 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"no parquet")
     with pytest.raises(CohortError, match="cannot be read as a table"):
         read(tmp_path / "t.parquet")
+
+
+def test_a_full_disk_leaves_no_half_table_and_the_old_one_whole(tiny_disk: Path, rng: np.random.Generator) -> None:
+    small = pd.DataFrame({"image": ["a"], "score": [0.5]})
+    write_table(small, tiny_disk / "table.csv")
+    before = (tiny_disk / "table.csv").read_bytes()
+    large = pd.DataFrame({"image": [str(n) for n in range(200_000)], "score": rng.random(200_000)})
+    for name in ("table.csv", "table.parquet"):
+        with pytest.raises(OutputError, match=r"table\.\w+: cannot be written \(.*o space left on device"):
+            write_table(large, tiny_disk / name)
+    assert [path.name for path in tiny_disk.iterdir()] == ["table.csv"]
+    assert (tiny_disk / "table.csv").read_bytes() == before

@@ -6,6 +6,7 @@ One row per image and label. `score` (what the model said), `probability` (calib
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,23 @@ class Predictions:
 
     @classmethod
     def from_arrays(
-        cls, images: pd.DataFrame, labels: tuple[str, ...], task: Task, **columns: np.ndarray[Any, Any] | None
+        cls,
+        images: pd.DataFrame | Mapping[str, Any],
+        labels: tuple[str, ...],
+        task: Task,
+        **columns: np.ndarray[Any, Any] | None,
     ) -> Predictions:
         """Lay `(N, L)` arrays out as rows.
 
         Args:
-            images: N rows with `image` and whatever else is known of it (`patient_id`, `split`, attributes).
+            images: N rows, or columns of N values: `image` and whatever else is known of it (`patient_id`, `split`,
+                attributes).
             labels: names of the L columns of each array.
             task: kind of classification.
             **columns: arrays of shape `(N, L)` named as the columns of the table; None is left away.
         """
-        count, n_labels = len(images), len(labels)
-        table: dict[str, Any] = {str(name): values.array.repeat(n_labels) for name, values in images.items()}
+        count, n_labels = len(images["image"]), len(labels)
+        table: dict[str, Any] = {str(name): _repeated(values, n_labels) for name, values in images.items()}
         table["label"] = np.tile(np.asarray(labels, dtype=object), count)
         table |= {
             name: np.asarray(array).reshape(count * n_labels) for name, array in columns.items() if array is not None
@@ -265,6 +271,13 @@ def _guess_task(table: pd.DataFrame, n_labels: int) -> Task:
         if len(known) and np.all(np.isclose(known, 1.0)):
             return "multiclass"
     return "multilabel"
+
+
+def _repeated(values: Any, times: int) -> Any:
+    """Each value so many times, in the type it has."""
+    if isinstance(values, pd.Series):
+        return values.array.repeat(times)
+    return values.repeat(times) if isinstance(values, np.ndarray) else [one for one in values for _ in range(times)]
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

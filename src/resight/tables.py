@@ -57,17 +57,26 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write CSV, or Parquet where the name ends in `.parquet`; floats keep all digits.
 
+    A table that was there before is replaced by the whole new one or stays.
+
     Raises:
         OutputError: disk full, no permission, or no such folder.
         DependencyError: Parquet is asked for and its library is not installed.
     """
+    if path.suffix == ".parquet":
+        require("pyarrow", extra="parquet")
+    is_file = path.is_file() or not path.exists()  # a pipe or device takes what it gets
+    partial = path.with_name(f".partial-{path.name}") if is_file else path
     try:
         if path.suffix == ".parquet":
-            require("pyarrow", extra="parquet")
-            table.to_parquet(path, index=False)
+            table.to_parquet(partial, index=False)
         else:
-            table.to_csv(path, index=False, lineterminator="\n")
+            table.to_csv(partial, index=False, lineterminator="\n")
+        if is_file:
+            partial.replace(path)
     except OSError as error:
+        if is_file:
+            partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -138,6 +142,24 @@ def test_precision_auto_asks_what_the_export_lost(
     if reason:
         assert f"openvino-bf16 is passed over: {reason}" in choice.notes
     assert choice.engine.precision == ("fp32" if reason else "bf16")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction set is that of x86")
+def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> None:
+    """oneDNN is told to know AVX2 alone; nothing else tells Resight so."""
+    shutil.rmtree(bundle / "engines")
+    program = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from resight.models import Predictor\n"
+        "predictor = Predictor.load(sys.argv[1], engine='auto', precision='bf16')\n"
+        "print(predictor.engine.precision, *predictor.engine_notes, sep='|')"
+    )
+    command = [sys.executable, "-c", program, str(bundle)]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    chosen, note = answer.strip().split("|")
+    assert chosen == "fp32"
+    assert re.search(r"torch fp32 answers; speed against torch fp32: torch bf16 0\.\d", note)
 
 
 def test_wishes_that_cannot_be_met_are_refused_in_one_line(bundle: Path) -> None:

@@ -175,6 +175,23 @@ def test_budget_disk_and_permission(files: list[Path], tmp_path: Path, monkeypat
         Store.build(files, _RECIPE, tmp_path / "s")
 
 
+def test_a_disk_that_fills_up_leaves_the_old_store_and_nothing_half_written(
+    files: list[Path], tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_disk / "s"
+    Store.build(files[:4], _RECIPE, folder, workers=1)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    larger = Recipe(size_px=(256, 256))
+    with pytest.raises(OutputError, match=r"the store takes 0\.00262 GB, the disk has 0\.00\d+ GB free"):
+        Store.build(files, larger, folder, workers=1)
+    # between that look and the writing somebody else takes the space
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(OutputError, match=r"s: the store cannot be written \(No space left on device\)"):
+        Store.build(files, larger, folder, workers=1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert len(Store.open(folder)) == 4
+
+
 def test_full_disk_in_a_worker_reaches_the_caller(files: list[Path], tmp_path: Path) -> None:
     task = store_worker.Task(_RECIPE, tuple(files[:2]), 0, Path("/dev/full"), 0)
     with store_worker.Worker(tmp_path) as worker, pytest.raises(OSError, match="No space left") as caught:

@@ -18,6 +18,7 @@ ten-thousandth of the volume, and a lower limit would cut it down to the grey of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -136,6 +137,13 @@ class Chain:
     padding: tuple[float, float] | None = None
     inverted: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether stored bytes are grey already, so that nothing is to be done to most pictures."""
+        tables = (self.modality_lut, self.voi_lut, self.presentation_lut, self.padding)
+        same = (self.bits, self.signed, self.slope, self.intercept, self.inverted) == (8, False, 1.0, 0.0, False)
+        return same and not self.windows and tables == (None,) * 4
+
     def rescaled(self, stored: Values) -> Values:
         """Stored values after the modality LUT."""
         if self.modality_lut is not None:
@@ -173,6 +181,8 @@ def display(
         voi = voi.model_copy(update={"percentiles": _VOLUME_PERCENTILES if volume else _IMAGE_PERCENTILES})
     if raw.dtype.kind in "iub" and raw.dtype.itemsize <= 2:
         patterns = np.ascontiguousarray(raw, raw.dtype.newbyteorder("=")).view(f"u{raw.dtype.itemsize}")
+        if chain.is_plain and patterns.dtype == np.uint8 and _resolved(chain, voi) == "full":
+            return patterns, _as_it_is()
         stored = chain.stored(np.arange(256**raw.dtype.itemsize))
         counts = None if _is_set_by_header(chain, voi) else _histogram(patterns)
         grey, steps = _curve(stored, counts, chain, voi)
@@ -202,6 +212,12 @@ def _curve(stored: Values, counts: Counts, chain: Chain, voi: VOI) -> tuple[Valu
         third["padding"] = True
     grey = np.where(valid, grey, 0.0)
     return grey, (Step("modality", first), Step("voi", second), Step("presentation", third))
+
+
+@cache
+def _as_it_is() -> tuple[Step, ...]:
+    """The steps of a plain picture, as the whole chain tells them."""
+    return _curve(np.arange(256.0), None, Chain("OT", 8), VOI())[1]
 
 
 def _is_set_by_header(chain: Chain, voi: VOI) -> bool:

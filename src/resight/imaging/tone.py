@@ -20,7 +20,7 @@ def tone(image: UInt8[np.ndarray, "C *space"]) -> dict[str, float]:
         standard deviation (0 for a constant image), which falls with blur and rises with noise.
     """
     plane = image[:, image.shape[1] // 2] if image.ndim == 4 else image
-    grey = plane.mean(axis=0, dtype=np.float32)
-    contrast = float(grey.std())
-    edges = float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
-    return dict(zip(TONES, (float(grey.mean()), contrast, edges / contrast if contrast > 0 else 0.0), strict=True))
+    grey = plane[0].astype(np.float32) if len(plane) == 1 else plane.mean(axis=0, dtype=np.float32)
+    mean, deviation = (float(each[0, 0]) for each in cv2.meanStdDev(grey))
+    edges = cv2.norm(cv2.Laplacian(grey, cv2.CV_32F), cv2.NORM_L1) / grey.size
+    return dict(zip(TONES, (mean, deviation, edges / deviation if deviation > 0 else 0.0), strict=True))

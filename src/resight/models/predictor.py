@@ -371,7 +371,7 @@ class Predictor:
         if ask.doubt is not None:
             columns["spread"] = answers.spread
         columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)
-        return Predictions.from_arrays(pd.DataFrame(images), manifest.labels, manifest.task, **columns)
+        return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
 
 
 def _sentinels(manifest: Manifest) -> Sentinels | None:
