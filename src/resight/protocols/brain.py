@@ -98,6 +98,7 @@ class BrainOptions(Options):
     tuning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of that")
     draws: int = Field(default=10, ge=0, description="cross-validations at the review's size, features frozen")
     trained_draws: int = Field(default=0, ge=0, description="those where a network is trained in each fold too")
+    frozen: bool = Field(default=True, description="also features of a ResNet-18 that is never trained")
     weights: Path | None = Field(default=None, description="ResNet-18 weights for frozen features; random if not given")
     start: Path | None = Field(
         default=None,
@@ -110,7 +111,11 @@ class BrainOptions(Options):
     n_hidden: int = Field(default=200, gt=0, description="hidden nodes of randomised heads")
     bats: BrainBats = Field(default_factory=BrainBats, description="the search")
     search: tuple[SearchMode, ...] = Field(
-        default=("all", "scales"), description="what the search moves, where there are few splits or few images"
+        default=("all", "scales"),
+        description="what the search moves, where a network is trained or begins with weights",
+    )
+    search_small: tuple[SearchMode, ...] = Field(
+        default=("all", "scales"), description="the same in the cross-validations at the review's size"
     )
     search_all_images: tuple[SearchMode, ...] = Field(
         default=("scales",), description="the same in the cross-validations of all images, which are many and large"
@@ -172,7 +177,7 @@ def _parts(
         "ct": f"frozen ResNet-{CT_DEPTH} with CT weights",
     }
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
-    unsearched = _fitting(options, ())
+    small_heads, unsearched = _fitting(options, options.search_small), _fitting(options, ())
 
     def train(split: Split) -> Extracted:
         told = _of(split, progress)
@@ -201,18 +206,19 @@ def _parts(
             progress(f"{split.design}, {source}", len(done), len(splits), "")
         return Part(images, source, done, how.modes, network[source])
 
-    frozen = frozen_features(images, options.weights, out / "networks", options.seed)
     yield judged("trained", held, train, heads)
     yield judged("trained", drawn, train, unsearched)
     if start is not None:
         yield judged("tuned", held[: options.tuned_hold_outs], tune, heads)
         ct = ct_features(images, start, out / "networks", options.seed)
         yield judged("ct", held, lambda _: ct, heads)
-        yield judged("ct", small, lambda _: ct, heads)
+        yield judged("ct", small, lambda _: ct, small_heads)
         yield judged("ct", crossed, lambda _: ct, large_heads)
-    yield judged("frozen", small, lambda _: frozen, heads)
-    yield judged("trained", [s for s in small if s.round < options.trained_draws], train, heads)
-    yield judged("frozen", crossed, lambda _: frozen, large_heads)
+    if options.frozen:
+        frozen = frozen_features(images, options.weights, out / "networks", options.seed)
+        yield judged("frozen", small, lambda _: frozen, small_heads)
+        yield judged("frozen", crossed, lambda _: frozen, large_heads)
+    yield judged("trained", [s for s in small if s.round < options.trained_draws], train, small_heads)
     yield judged("trained", [s for s in crossed if s.round < options.trained_rounds], train, large_heads)
 
 

@@ -28,7 +28,15 @@ from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.chestxray14_boxes import BoxScores, score_boxes
 from resight.protocols.chestxray14_data import ImagesWanted, find_boxes, load_images, load_tables
 from resight.protocols.chestxray14_labels import COLUMN_SETS, fuse_metadata, judge_labels
-from resight.protocols.chestxray14_words import QUESTION, Found, conclude, tables
+from resight.protocols.chestxray14_probes import (
+    NO_IMAGE,
+    ProbeResult,
+    in_order_of,
+    judge_probe,
+    probe_features,
+    split_name,
+)
+from resight.protocols.chestxray14_words import PROBES_BY_LABEL, QUESTION, Found, conclude, tables
 from resight.protocols.study import Study
 from resight.settings import Options
 from resight.training import TrainingOptions
@@ -50,11 +58,19 @@ class ChestXray14Options(Options):
     )
     models: tuple[str, ...] = Field(
         default=("resnet-50", "resnet-101", "resnet-152", "densenet-121"),
-        min_length=1,
-        description="backbones with depth, also resnet-18, resnet-34, vgg-16, alexnet, inception",
+        description="trained backbones with depth, also resnet-18, resnet-34, vgg-16, alexnet, inception",
     )
+    probes: tuple[str, ...] = Field(
+        default=(),
+        description="frozen networks with a logistic regression a label: resnet-50-ct, -101-ct, -152-ct (extra ct152), "
+        "lite0 (extra lite0), or a backbone with random weights",
+    )
+    probe_px: int = Field(default=224, gt=0, description="side of the images of frozen networks")
     weights: dict[str, Path] = Field(default_factory=dict, description="model -> local file it starts from")
     splits: tuple[Literal["official", "resampled"], ...] = Field(default=("official", "resampled"), min_length=1)
+    trained_splits: tuple[Literal["official", "resampled"], ...] = Field(
+        default=("official", "resampled"), description="those of them that networks are trained on"
+    )
     resamplings: int = Field(default=5, gt=0, description="patient-wise random splits, 70/10/20")
     metadata: bool = Field(default=True, description="also fuse the image's score with age, sex and view")
     explainer: str = Field(default="gradcam", description="judged against the boxes; empty for none")
@@ -72,6 +88,11 @@ class _Split:
 
     name: str
     cohort: Cohort
+
+    @property
+    def kind(self) -> Literal["official", "resampled"]:
+        """Which of the two tests it belongs to."""
+        return "official" if self.name == "official" else "resampled"
 
 
 @PROTOCOLS.register("chestxray14", ChestXray14Options)
@@ -101,9 +122,13 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
         cohort = _few(cohort)
     splits = [] if cohort is None else _splits(cohort, options, surroundings.out)
     runs = {
-        (model, split.name): _train(model, split, options, surroundings) for split in splits for model in options.models
+        (model, split.name): _train(model, split, options, surroundings)
+        for split in splits
+        if split.kind in options.trained_splits
+        for model in options.models
     }
     boxes = find_boxes(folder)
+    probed = _probe(cohort, splits, options, surroundings) if cohort is not None else {}
     found = Found(
         whole=whole,
         size_px=options.size_px,
@@ -114,6 +139,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
             for model in options.models
         },
         fused=_fuse(runs, options),
+        probed=probed,
         comparisons=_compare(runs, options),
         boxes={
             model: _judge_maps(run, boxes, options)
@@ -127,6 +153,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
         question=QUESTION,
         tables=tables(found),
         conclusions=conclude(found),
+        wide=(PROBES_BY_LABEL,),
         command=environment()["command"],
         record={
             "label table": "; ".join(whole.notes),
@@ -171,6 +198,8 @@ def _check_models(options: ChestXray14Options) -> None:
     for model in options.models:
         name, backbone = _backbone(model)
         BACKBONES.options(name, backbone)
+    for probe in options.probes:
+        split_name(probe)
     for model, file in options.weights.items():
         if model not in options.models:
             fix = nearest(model, options.models)
@@ -219,6 +248,23 @@ def _train(model: str, split: _Split, options: ChestXray14Options, surroundings:
     )
 
 
+def _probe(
+    cohort: Cohort, splits: list[_Split], options: ChestXray14Options, surroundings: Surroundings
+) -> dict[str, dict[str, ProbeResult]]:
+    """Frozen network -> split -> result; first what is known without images."""
+    if not options.probes:
+        return {}
+    found = {NO_IMAGE: {s.name: judge_probe(None, s.cohort, bootstrap=options.bootstrap) for s in splits}}
+    for done, probe in enumerate(options.probes):
+        surroundings.progress("probes", done, len(options.probes), probe)
+        features = probe_features(probe, cohort, surroundings.out, options.probe_px, surroundings.progress)
+        found[probe] = {
+            s.name: judge_probe(in_order_of(s.cohort, cohort, features), s.cohort, bootstrap=options.bootstrap)
+            for s in splits
+        }
+    return found
+
+
 def _fuse(runs: dict[tuple[str, str], Run], options: ChestXray14Options) -> dict[str, tuple[MetricValue, int]]:
     if not options.metadata:
         return {}
@@ -231,9 +277,9 @@ def _fuse(runs: dict[tuple[str, str], Run], options: ChestXray14Options) -> dict
 
 def _compare(runs: dict[tuple[str, str], Run], options: ChestXray14Options) -> dict[tuple[str, str], Comparison]:
     """The first model against each other one on the official test images."""
-    first, *others = options.models
-    if (first, "official") not in runs:
+    if not options.models or (options.models[0], "official") not in runs:
         return {}
+    first, *others = options.models
     reference = runs[first, "official"].judged.predictions
     asked = EvaluationOptions(bootstrap=options.bootstrap)
     return {(first, other): compare(reference, runs[other, "official"].judged.predictions, asked) for other in others}
@@ -250,5 +296,6 @@ def _training_seconds(run: Run) -> float:
 
 
 def _small(options: ChestXray14Options) -> ChestXray14Options:
-    few = {"models": options.models[:1], "resamplings": 1, "size_px": 64, "bootstrap": 50}
+    few = {"models": options.models[:1], "probes": options.probes[:1], "resamplings": 1, "size_px": 64}
+    few |= {"probe_px": 64, "bootstrap": 50}
     return options.model_copy(update=few)

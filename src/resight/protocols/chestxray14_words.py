@@ -12,6 +12,7 @@ from resight.evaluation import Comparison, Evaluation
 from resight.evaluation.resampled import corrected_resampled_t_test
 from resight.experiments import Run
 from resight.protocols.chestxray14_boxes import BoxScores
+from resight.protocols.chestxray14_probes import NO_IMAGE, ProbeResult
 from resight.protocols.chestxray14_published import (
     IOU_01_WANG,
     LABELS_OFFICIAL,
@@ -31,6 +32,7 @@ QUESTION = (
     "much of it do view, sex and age give away? The official split and random ones are different tests and stand apart."
 )
 FULL_IMAGES = 112_120
+PROBES_BY_LABEL = "Random splits by patient, frozen networks: by label, mean over the splits"
 _FIRST_POINT = "youden"
 _FEW_POSITIVES = 20
 
@@ -45,6 +47,7 @@ class Found:
         by_labels: what is known besides the image -> evaluation on the whole official test list.
         official: model -> run on the official split.
         resampled: model -> runs on the random splits.
+        probed: frozen network -> split -> result; what is known without images among them.
         fused: model -> mean AUROC with age, sex and view, and how many labels could be fused.
         comparisons: pairs of models on the official test images.
         boxes: model -> `all` or label -> scores of its maps.
@@ -56,6 +59,7 @@ class Found:
     official: Mapping[str, Run]
     resampled: Mapping[str, Sequence[Run]]
     fused: Mapping[str, tuple[MetricValue, int]]
+    probed: Mapping[str, Mapping[str, ProbeResult]]
     comparisons: Mapping[tuple[str, str], Comparison]
     boxes: Mapping[str, Mapping[str, BoxScores]]
 
@@ -71,6 +75,9 @@ def tables(found: Found) -> dict[str, list[Row]]:
         ],
         "Official test list, all 25,596 images: the label table alone": _label_table(found),
     }
+    made["Official split, frozen networks: mean AUROC over the labels"] = _probes_official(found)
+    made["Random splits by patient, frozen networks: mean AUROC over the labels"] = _probes_resampled(found)
+    made[PROBES_BY_LABEL] = _probes_by_label(found)
     for model, run in found.official.items():
         made[f"Official split, {model}: by label"] = _by_label(run)
         made[f"Official split, {model}: decisions at the threshold of Youden, chosen on validation"] = _decisions(run)
@@ -95,7 +102,9 @@ def conclude(found: Found) -> tuple[str, ...]:
     sentences += [_about_boxes(model, scores["all"]) for model, scores in found.boxes.items() if scores]
     if found.official and (small := _about_size(found)):
         sentences.append(small)
-    if not found.official and not any(found.resampled.values()):
+    if probes := _about_probes(found):
+        sentences.append(probes)
+    if not found.official and not any(found.resampled.values()) and not found.probed:
         sentences.append("No image was looked at: only the label table was studied.")
     if any("Data_Entry_2017.csv" in note for note in found.whole.notes):
         sentences.append(
@@ -127,7 +136,7 @@ def _official_means(found: Found) -> list[Row]:
 
 def _resampled_means(found: Found) -> list[Row]:
     rows = [
-        Row(model, "mean AUROC", _over_splits(runs, [r.judged.evaluation.macro["auroc"].value for r in runs]))
+        Row(model, "mean AUROC", _over_splits(_cohorts(runs), [r.judged.evaluation.macro["auroc"].value for r in runs]))
         for model, runs in found.resampled.items()
         if runs
     ]
@@ -147,6 +156,64 @@ def _label_table(found: Found) -> list[Row]:
         name, evaluation = list(found.by_labels.items())[-1]
         rows += [Row(f"{name}: {r.label}", "AUROC", r.metrics["auroc"]) for r in evaluation.labels]
     return rows
+
+
+def _probes_official(found: Found) -> list[Row]:
+    parts = {name: results["official"] for name, results in found.probed.items() if "official" in results}
+    rows: list[Row] = []
+    for name, result in parts.items():
+        evaluation = result.evaluation
+        what = f"{evaluation.images} test images of {evaluation.patients} patients, {evaluation.estimable} labels"
+        rows.append(Row(name, "mean AUROC", evaluation.macro["auroc"], note=what))
+    return rows
+
+
+def _resampled_results(results: Mapping[str, ProbeResult]) -> list[ProbeResult]:
+    return [result for split, result in results.items() if split != "official"]
+
+
+def _probes_resampled(found: Found) -> list[Row]:
+    rows: list[Row] = []
+    for name, results in found.probed.items():
+        if each := _resampled_results(results):
+            values = [result.evaluation.macro["auroc"].value for result in each]
+            note = f"sd {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            rows.append(Row(name, "mean AUROC", _over_splits([r.split for r in each], values), note=note))
+    return rows
+
+
+def _probes_by_label(found: Found) -> list[Row]:
+    """One line a label, one column a frozen network and metric."""
+    rows: list[Row] = []
+    for name, results in found.probed.items():
+        each = _resampled_results(results)
+        for column, label in enumerate(each[0].split.labels if each else ()):
+            for metric in ("auroc", "auprc"):
+                values = [r.evaluation.labels[column].metrics[metric].value for r in each]
+                value = _over_splits([r.split for r in each], values)
+                rows.append(Row(label, f"{metric.upper()}, {name}", value))
+    return rows
+
+
+def _about_probes(found: Found) -> str:
+    """The best frozen network of the random splits against what is known without images, split by split."""
+    means = {
+        name: np.array([r.evaluation.macro["auroc"].value for r in _resampled_results(results)])
+        for name, results in found.probed.items()
+    }
+    blind = means.pop(NO_IMAGE, np.array([]))
+    if len(blind) < 2 or not means:
+        return ""
+    best = max(means, key=lambda name: float(means[name].mean()))
+    splits = [r.split for r in _resampled_results(found.probed[best])]
+    train, test = _patients(splits)
+    tested = corrected_resampled_t_test(means[best], blind, n_train=train, n_test=test)
+    verdict = "more" if tested.low > 0 else "not certainly more"
+    return (
+        f"Of the frozen networks {best} has the largest mean AUROC over {len(blind)} random splits, "
+        f"{means[best].mean():.3f}; {NO_IMAGE} alone reach {blind.mean():.3f} on the same images. The difference is "
+        f"{tested.difference:+.3f} ({tested.low:+.3f} to {tested.high:+.3f}): the images tell {verdict} than the table."
+    )
 
 
 def _by_label(run: Run) -> list[Row]:
@@ -195,20 +262,30 @@ def _by_label_resampled(runs: Sequence[Run]) -> list[Row]:
     for column, label in enumerate(runs[0].prepared.cohort.labels):
         values = [run.judged.evaluation.labels[column].metrics["auroc"].value for run in runs]
         published = tuple(figures[label] for figures in LABELS_RANDOM)
-        rows.append(Row(label, "AUROC", _over_splits(runs, values), published))
+        rows.append(Row(label, "AUROC", _over_splits(_cohorts(runs), values), published))
     return rows
 
 
-def _over_splits(runs: Sequence[Run], values: Sequence[float]) -> MetricValue:
-    """Mean over random splits with the corrected interval of Nadeau and Bengio 2003."""
-    if any(map(math.isnan, values)):
-        count = sum(map(math.isnan, values))
-        return MetricValue.undefined(f"not estimable on {count} of {len(values)} splits", n=len(values))
-    tables = [run.prepared.cohort.table for run in runs]
+def _cohorts(runs: Sequence[Run]) -> list[Cohort]:
+    return [run.prepared.cohort for run in runs]
+
+
+def _patients(splits: Sequence[Cohort]) -> tuple[int, int]:
+    """Mean numbers of patients that are trained on, and that judge."""
+    tables = [split.table for split in splits]
     train, test = (
         round(float(np.mean([table.loc[table["split"] == part, "patient_id"].nunique() for table in tables])))
         for part in ("train", "test")
     )
+    return train, test
+
+
+def _over_splits(splits: Sequence[Cohort], values: Sequence[float]) -> MetricValue:
+    """Mean over random splits with the corrected interval of Nadeau and Bengio 2003."""
+    if any(map(math.isnan, values)):
+        count = sum(map(math.isnan, values))
+        return MetricValue.undefined(f"not estimable on {count} of {len(values)} splits", n=len(values))
+    train, test = _patients(splits)
     tested = corrected_resampled_t_test(np.array(values), np.zeros(len(values)), n_train=train, n_test=test)
     if tested.undefined_because:
         return MetricValue(tested.difference, n=len(values))
