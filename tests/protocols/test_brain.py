@@ -160,6 +160,19 @@ def test_one_table_and_one_picture_hold_all_methods_in_all_designs(images: Brain
     assert part.sizes[0] < len(part.outcomes[0].split.learn)
 
 
+def test_a_single_split_is_shown_without_any_test(images: BrainImages, tmp_path: Path) -> None:
+    part = _part(images, {"elm": 4.0})
+    alone = replace(part, outcomes=part.outcomes[:1], modes=())
+    study = write_up(images, [part, alone], tmp_path)
+    assert alone.title in study.tables
+    assert not any(heading.startswith(f"{alone.title}: less") for heading in study.tables)
+    assert f"{part.title}: less the softmax layer" in study.tables
+    (sentence,) = (s for s in study.conclusions if s.startswith(alone.title))
+    assert sentence.count("a single split allows no test") == 2
+    assert "randomised networks: sometimes" in study.question or "randomised networks: yes" in study.question
+    assert "of 6 differences" in study.question  # those of the repeated hold-outs alone
+
+
 def test_the_course_of_training_is_drawn_for_every_hold_out(images: BrainImages, tmp_path: Path) -> None:
     part = _part(images, {})
     (tmp_path / "networks").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distributions, version
@@ -40,7 +41,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: _version(name) for name in _NAMED},
         "packages": len({d.metadata["Name"] for d in distributions()}),
         "git": _git(),
-        "command": " ".join(Path(sys.argv[0]).name.split() + sys.argv[1:]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 

@@ -54,6 +54,11 @@ class Part:
         return self.design in ("hold-out", "random hold-out")
 
     @property
+    def repeated(self) -> bool:
+        """Whether there is more than one split, so that differences can be tested."""
+        return len(self.outcomes) > 1
+
+    @property
     def short(self) -> str:
         """Heading of a column or panel."""
         images = len(self.outcomes[0].split.learn) + len(self.outcomes[0].split.test)

@@ -69,8 +69,9 @@ def write_up(
     tables = {f"All methods, all designs: {m}, mean over the splits": _overview(parts, m) for m in COMPARED}
     for part in parts:
         tables[part.title] = _figures(part)
-        tables[f"{part.title}: less the softmax layer"] = _differences(part.against_softmax())
-        if part.modes:
+        if part.repeated:
+            tables[f"{part.title}: less the softmax layer"] = _differences(part.against_softmax())
+        if part.repeated and part.modes:
             tables[f"{part.title}: with bats less without"] = _differences(part.bats_against_plain())
     wide = tuple(tables)
     tables["Beside the review"] = [row for part in parts if part.design != "cross-validation" for row in _beside(part)]
@@ -158,7 +159,7 @@ def _beside(part: Part) -> list[Row]:
 def _short_answer(parts: Sequence[Part]) -> str:
     found = []
     for source in dict.fromkeys(part.source for part in parts):
-        own = [part for part in parts if part.source == source]
+        own = [part for part in parts if part.source == source and part.repeated]
         heads = [c for part in own for c in part.against_softmax() if c.randomised]
         bats = [c for part in own for c in part.bats_against_plain()]
         found.append(f"On {_FEATURES[source]}, randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}")
@@ -216,6 +217,8 @@ def _spans(compared: Sequence[Compared]) -> str:
 
 
 def _counted(compared: Sequence[Compared]) -> str:
+    if all(c.test.undefined_because for c in compared):
+        return "a single split allows no test"
     significant = sum(c.significant for c in compared)
     return f"{significant or 'none'} of {len(compared)} differences significant (Holm, level {LEVEL})"
 

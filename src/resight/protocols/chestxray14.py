@@ -35,6 +35,7 @@ from resight.protocols.chestxray14_probes import (
     judge_probe,
     probe_features,
     split_name,
+    title,
 )
 from resight.protocols.chestxray14_words import PROBES_BY_LABEL, QUESTION, Found, conclude, tables
 from resight.protocols.study import Study
@@ -153,7 +154,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
         question=QUESTION,
         tables=tables(found),
         conclusions=conclude(found),
-        wide=(PROBES_BY_LABEL,),
+        wide=tuple(PROBES_BY_LABEL.values()),
         command=environment()["command"],
         record={
             "label table": "; ".join(whole.notes),
@@ -258,7 +259,7 @@ def _probe(
     for done, probe in enumerate(options.probes):
         surroundings.progress("probes", done, len(options.probes), probe)
         features = probe_features(probe, cohort, surroundings.out, options.probe_px, surroundings.progress)
-        found[probe] = {
+        found[title(probe)] = {
             s.name: judge_probe(in_order_of(s.cohort, cohort, features), s.cohort, bootstrap=options.bootstrap)
             for s in splits
         }

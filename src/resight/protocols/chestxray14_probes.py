@@ -75,6 +75,13 @@ def split_name(probe: str) -> tuple[str, dict[str, int]]:
     return name, options
 
 
+def title(probe: str) -> str:
+    """For tables: which network, and what it has learned."""
+    if probe in (NO_IMAGE, LITE0):
+        return probe if probe == NO_IMAGE else "EfficientNet-Lite0, ImageNet weights"
+    return f"{probe.removesuffix(_CT)}, {'CT' if probe.endswith(_CT) else 'random'} weights"
+
+
 def probe_features(probe: str, cohort: Cohort, out: Path, size_px: int, progress: Progress) -> Features:
     """Features of all images, or what is kept of them.
 

@@ -32,7 +32,10 @@ QUESTION = (
     "much of it do view, sex and age give away? The official split and random ones are different tests and stand apart."
 )
 FULL_IMAGES = 112_120
-PROBES_BY_LABEL = "Random splits by patient, frozen networks: by label, mean over the splits"
+PROBES_BY_LABEL = {
+    metric: f"Random splits by patient, frozen networks: {metric.upper()} by label, mean over the splits"
+    for metric in ("auroc", "auprc")
+}
 _FIRST_POINT = "youden"
 _FEW_POSITIVES = 20
 
@@ -77,7 +80,7 @@ def tables(found: Found) -> dict[str, list[Row]]:
     }
     made["Official split, frozen networks: mean AUROC over the labels"] = _probes_official(found)
     made["Random splits by patient, frozen networks: mean AUROC over the labels"] = _probes_resampled(found)
-    made[PROBES_BY_LABEL] = _probes_by_label(found)
+    made |= {heading: _probes_by_label(found, metric) for metric, heading in PROBES_BY_LABEL.items()}
     for model, run in found.official.items():
         made[f"Official split, {model}: by label"] = _by_label(run)
         made[f"Official split, {model}: decisions at the threshold of Youden, chosen on validation"] = _decisions(run)
@@ -182,16 +185,14 @@ def _probes_resampled(found: Found) -> list[Row]:
     return rows
 
 
-def _probes_by_label(found: Found) -> list[Row]:
-    """One line a label, one column a frozen network and metric."""
+def _probes_by_label(found: Found, metric: str) -> list[Row]:
+    """One line a label, one column a frozen network."""
     rows: list[Row] = []
     for name, results in found.probed.items():
         each = _resampled_results(results)
         for column, label in enumerate(each[0].split.labels if each else ()):
-            for metric in ("auroc", "auprc"):
-                values = [r.evaluation.labels[column].metrics[metric].value for r in each]
-                value = _over_splits([r.split for r in each], values)
-                rows.append(Row(label, f"{metric.upper()}, {name}", value))
+            values = [r.evaluation.labels[column].metrics[metric].value for r in each]
+            rows.append(Row(label, name, _over_splits([r.split for r in each], values)))
     return rows
 
 
