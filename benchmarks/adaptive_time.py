@@ -33,8 +33,7 @@ def main() -> None:
     for name, cohort in cohorts(given.scratch).items():
         networks = {}
         for model in ("plain", "gates"):
-            start = given.scratch / f"{name}-start-0" / "member-0" / "best.safetensors"
-            settings = settings_for(cohort, model, 0, given.scratch / "store" / name, start)
+            settings = settings_for(cohort, model, 0, given.scratch / "store" / name)
             prepared = prepare(settings, given.scratch / "store" / name, silent)
             network = new_classifier(settings, prepared, 0)
             network.load_state_dict(load_file(given.scratch / f"{name}-{model}-0" / "member-0" / "best.safetensors"))

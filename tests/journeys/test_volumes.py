@@ -17,7 +17,7 @@ from resight.preprocess.geometry import fit, place
 
 SETTINGS = Path(__file__).parents[2] / "benchmarks" / "experiments" / "volume_mr.toml"
 GRID = ("--set", "recipe.size_px=[28, 32, 28]", "--set", "recipe.spacing_mm=[6.5, 6.5, 6.5]")
-QUICK = ("--set", "model.backbone.depth=10", "--set", "training.epochs=5", "--set", "evaluation.bootstrap=100")
+QUICK = ("--set", "training.epochs=6", "--set", "evaluation.bootstrap=100")
 
 
 @pytest.mark.slow
