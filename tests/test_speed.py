@@ -18,7 +18,7 @@ from resight.evaluation import bootstrap
 from resight.evaluation.discrimination import ranking
 from resight.explain import build_explainer
 from resight.heads.ridge import fit_ridge
-from resight.models import ModelOptions, build_classifier
+from resight.models import Manifest, ModelOptions, Predictor, build_classifier, save_bundle
 from resight.preprocess import Recipe, Store
 
 Work = Callable[[], object]
@@ -82,3 +82,29 @@ def test_gzip_is_inflated_faster_than_by_zlib(rng: np.random.Generator) -> None:
     isal = pytest.importorskip("isal.isal_zlib")
     data = gzip.compress((rng.standard_normal(400_000) * 40).astype(np.int16).tobytes(), 6)
     assert ratio(lambda: zlib.decompress(data, 31), lambda: isal.decompress(data, 31)) > 1.2
+
+
+def test_a_single_prediction_costs_little_beside_reading_the_picture(tmp_path: Path, rng: np.random.Generator) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), rng.integers(0, 256, (512, 512), dtype=np.uint8))
+    options = ModelOptions(backbone={"name": "resnet", "depth": 10, "width": 2})
+    network = build_classifier(options, labels=("a",), channels=1, dims=2)
+    recipe = Recipe(size_px=(224, 224))
+    save_bundle(tmp_path / "b", network, Manifest(labels=("a",), task="binary", recipe=recipe, model=options))
+    predictor = Predictor.load(tmp_path / "b")
+    predictor.engine.logits = lambda prepared, *_: np.zeros((len(prepared), 1))  # type: ignore[method-assign]
+    path = tmp_path / "a.png"
+    assert ratio(lambda: predictor.prepare(path), lambda: predictor.predict(path)) > 0.35  # measured: 0.65
+
+
+@pytest.mark.parametrize("times", [1, 8])
+def test_the_guard_sees_a_loss(times: int) -> None:
+    numbers = np.random.default_rng(0).random(20_000)
+
+    def work() -> None:
+        np.sort(numbers)
+
+    def ours() -> None:
+        for _ in range(times):
+            work()
+
+    assert 0.5 / times < ratio(work, ours) < 2 / times

@@ -106,6 +106,13 @@ def _network() -> None:
         logits.float().square().mean().backward()
         steps[1].step()
 
+    def weights_alone() -> None:
+        """What a step does to the weights whatever the format: to bf16, a gradient back to fp32, the update."""
+        for weight in ours.parameters():
+            weight.grad = None
+            weight.grad = weight.detach().bfloat16().float()
+        steps[1].step()
+
     for number, work, must, pair in (
         ("12", "3D ResNet-18, 64^3, batch 2, forward, OpenVINO bf16", 2.0, (theirs, forward)),
         ("12b", "3D ResNet-18, 64^3, batch 2, training step, bf16, channels last", 1.7, (their_step, our_step)),
@@ -113,7 +120,8 @@ def _network() -> None:
         paired(
             number,
             work,
-            {"MONAI, fp32": pair[0], "Resight": pair[1]},
+            {"MONAI, fp32": pair[0], "Resight": pair[1]}
+            | ({"weights alone: to bf16, back, update": weights_alone} if number == "12b" else {}),
             must=must,
             difference=abs(sizes[0] - sizes[1]) / sizes[0],
             tolerance=0.001,

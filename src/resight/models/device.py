@@ -46,4 +46,8 @@ def with_channels_last(network: Network) -> Network:
 def channels_last(images: Tensor) -> Tensor:
     """The same images `(B, C, H, W)` or volumes `(B, C, D, H, W)`, with the channels of a pixel side by side."""
     order = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
-    return images.contiguous(memory_format=order)
+    ordered = images.contiguous(memory_format=order)
+    if images.shape[1] > 1:
+        return ordered
+    # Of a single channel both orders are the same bytes. PyTorch then goes by the strides, and all maps that follow.
+    return ordered.squeeze(1).unsqueeze(-1).movedim(-1, 1)
