@@ -90,12 +90,22 @@ def _facts(data: bytes, where: str) -> tuple[dict[str, str | float | int], int]:
         facts = _facts_of(opened)
         pages = int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
         # Pillow decodes the whole PNG to look for an orientation behind the pixels
-        has_exif = opened.format != "PNG" or b"eXIf" in data
+        has_exif = opened.format != "PNG" or _has_chunk(data, b"eXIf")
         orientation = int(opened.getexif().get(_ORIENTATION, 1)) if has_exif else 1
     check_size(int(facts["width"]) * int(facts["height"]) * 4, where)
     if pages > 1:
         raise ImageError(f"{pages} pages", where=where, expected="one picture", fix="Split the file by page.")
     return facts, orientation if 1 <= orientation <= 8 else 1
+
+
+def _has_chunk(data: bytes, kind: bytes) -> bool:
+    """Whether a PNG has a chunk of that kind: its length, kind, content and checksum follow one another."""
+    at = 8
+    while at + 8 <= len(data):
+        if data[at + 4 : at + 8] == kind:
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _facts_of(opened: PIL.Image.Image) -> dict[str, str | float | int]:
