@@ -66,7 +66,7 @@ def _models(found: Found) -> str:
 
 def _training(found: Found) -> list[tuple[str, Chart]]:
     charts: list[tuple[str, Chart]] = []
-    for answers in (*found.answers, *found.comparators.values()):
+    for answers in found.answers:
         if answers.history:
             values = np.array([epoch["validation_auroc"] for epoch in answers.history])
             x, y = Axis("Epoch", 1, max(2, len(values))), Axis("AUROC, validation", 0.4, 1.0)
