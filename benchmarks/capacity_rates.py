@@ -1,4 +1,4 @@
-"""What bulk inference takes of one core: images by seconds of processor time, for networks and for reading images.
+"""What bulk inference takes of one core: images by seconds of processor time, by stage and for whole predictions.
 
     python benchmarks/capacity_rates.py --data ../shared/data --out benchmarks/results/capacity/rates.json
 
@@ -12,20 +12,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import gdcm
 import numpy as np
 import pydicom
 import torch
 
 from resight.imaging import list_images
-from resight.models import ModelOptions, TorchEngine, build_classifier
+from resight.models import Manifest, ModelOptions, Predictor, TorchEngine, build_classifier, save_bundle
 from resight.preprocess import Recipe
 from resight.settings import write_json
 
 SIZE_PX = 224
 BATCH = 16
-ROUNDS = 9
+ROUNDS = 5
+PREDICTED = 8
 MODEL = ModelOptions(backbone={"name": "resnet", "depth": 18})
 FULL_PX = 2048
+SYNTAXES = {
+    "uncompressed": pydicom.uid.ExplicitVRLittleEndian,
+    "RLE": pydicom.uid.RLELossless,
+    "JPEG lossless": pydicom.uid.JPEGLosslessSV1,
+    "JPEG-LS": pydicom.uid.JPEGLSLossless,
+    "JPEG 2000": pydicom.uid.JPEG2000Lossless,
+}
 
 
 def rate(work: Callable[[], object], images: int) -> dict[str, float]:
@@ -45,7 +54,7 @@ def measure(data: Path) -> dict[str, dict[str, dict[str, float]]]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = Recipe(size_px=(SIZE_PX, SIZE_PX))
-    found: dict[str, dict[str, dict[str, float]]] = {"network": {}, "prepare": {}}
+    found: dict[str, dict[str, dict[str, float]]] = {"network": {}, "prepare": {}, "predict": {}}
     model = build_classifier(MODEL, labels=("finding",), channels=1, dims=2).eval()
     model = model.to(memory_format=torch.channels_last)
     batch = np.random.default_rng(0).integers(0, 256, (BATCH, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
@@ -54,12 +63,24 @@ def measure(data: Path) -> dict[str, dict[str, dict[str, float]]]:
         found["network"][f"ResNet-18, {precision}"] = rate(lambda engine=engine: engine.logits(batch), BATCH)
         print(precision, found["network"], flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, files in sources(data, Path(scratch)).items():
+        images = sources(data, Path(scratch))
+        for name, files in images.items():
             entry = rate(lambda files=files: [recipe.prepare(file) for file in files], len(files))
             entry["mean_bytes"] = float(np.mean([file.stat().st_size for file in files]))
             found["prepare"][name] = entry
             print(name, entry, flush=True)
+        save_bundle(Path(scratch) / "bundle", model, manifest(recipe))
+        predictor = Predictor.load(Path(scratch) / "bundle", precision="fp32")
+        for name, files in images.items():
+            many = [str(file) for file in (files * PREDICTED)[:PREDICTED]]
+            entry = rate(lambda many=many: predictor.predict(many, batch=BATCH), len(many))
+            found["predict"][name] = entry
+            print("predict", name, entry, flush=True)
     return found
+
+
+def manifest(recipe: Recipe) -> Manifest:
+    return Manifest(name="rates", created="-", labels=("finding",), task="binary", recipe=recipe, model=MODEL)
 
 
 def sources(data: Path, scratch: Path) -> dict[str, list[Path]]:
@@ -67,15 +88,38 @@ def sources(data: Path, scratch: Path) -> dict[str, list[Path]]:
     small = list_images(data / "cxr_pneumonia_kermany")[::50][:16]
     real = list_images(data / "cxr_fullres_samples")
     rng = np.random.default_rng(0)
-    large_files: list[Path] = []
+    large: dict[str, list[Path]] = {name: [] for name in SYNTAXES}
     for number in range(4):
         grey = cv2.imread(str(real[number % len(real)]), cv2.IMREAD_GRAYSCALE)
-        large = cv2.resize(grey, (FULL_PX, FULL_PX), interpolation=cv2.INTER_CUBIC).astype(float) * 16
-        pixels = np.clip(large + rng.normal(0, 12, large.shape), 0, 4095).astype(np.uint16)
-        large_files.append(scratch / f"{number}.dcm")
-        write_radiograph(large_files[-1], pixels)
-    large_title = f"DICOM, uncompressed, {FULL_PX} x {FULL_PX}, 12 bit"
-    return {"PNG, 512 x 512": real, "JPEG, 224 x 224": small, large_title: large_files}
+        enlarged = cv2.resize(grey, (FULL_PX, FULL_PX), interpolation=cv2.INTER_CUBIC).astype(float) * 16
+        pixels = np.clip(enlarged + rng.normal(0, 12, enlarged.shape), 0, 4095).astype(np.uint16)
+        plain = scratch / f"{number}.dcm"
+        write_radiograph(plain, pixels)
+        for name, syntax in SYNTAXES.items():
+            large[name].append(scratch / f"{number}-{name}.dcm")
+            compress(plain, large[name][-1], syntax)
+    titled = {f"DICOM, {name}, {FULL_PX} x {FULL_PX}, 12 bit": files for name, files in large.items()}
+    return {"PNG, 512 x 512": real, "JPEG, 224 x 224": small, **titled}
+
+
+def compress(plain: Path, target: Path, syntax: str) -> None:
+    """The same pixels, without loss, in another transfer syntax."""
+    if syntax == pydicom.uid.JPEGLosslessSV1:  # pydicom knows no encoder of it
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(plain))
+        reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(target))
+        writer.Write()
+        return
+    dataset = pydicom.dcmread(plain)
+    if syntax != pydicom.uid.ExplicitVRLittleEndian:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.save_as(target)
 
 
 def write_radiograph(path: Path, pixels: np.ndarray) -> None:

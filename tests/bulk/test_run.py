@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,3 +169,37 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     with pytest.raises(ImageError, match=r"nothing.csv: no images"):
         run(work, tmp_path / "nothing.csv", tmp_path)
     assert computed == []
+
+
+@pytest.mark.slow
+def test_ten_times_the_images_take_no_more_memory(
+    bundle_folder: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """900 more images are 225 MB once decoded; a process that held them, or their rows, would be seen."""
+    one = tmp_path / "one.png"
+    cv2.imwrite(str(one), rng.integers(0, 256, (500, 500), dtype=np.uint8))
+    peaks = {}
+    for count in (100, 1000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:04d}.png").hardlink_to(one)
+        command = [sys.executable, "-m", "resight.cli.main", "predict", str(bundle_folder), str(folder)]
+        command += [
+            "--out",
+            str(tmp_path / f"{count}.csv"),
+            "--part-images",
+            "50",
+            "--batch",
+            "25",
+            "--engine",
+            "torch",
+        ]
+        command += ["--parts", str(tmp_path / f"{count}.parts")]
+        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+        assert process.returncode == 0
+        assert len(pd.read_csv(tmp_path / f"{count}.csv")["image"].unique()) == count
+        peaks[count] = used.ru_maxrss / 1024
+    assert peaks[1000] < peaks[100] + 40, peaks
