@@ -82,7 +82,7 @@ def isic(folder: Path) -> Study:
     table = pd.read_csv(folder / "index.csv")
     table = table.loc[table["split"] != "test"].reset_index(drop=True)  # those labels are withheld
     labels = ("melanoma", "seborrheic_keratosis")
-    images = pd.DataFrame({"image": table["file"], "sex": table["sex"]})
+    images = pd.DataFrame({"image": table["file"], "sex": table["sex"].replace("unknown", np.nan)})
     images["age"] = pd.to_numeric(table["age_approximate"], errors="coerce")
     # no patients are published; copies of one image stay together
     images["patient_id"] = table["sha256_16"]
@@ -215,9 +215,10 @@ def page(study: Study, found: Audit, changes: dict[str, dict[str, tuple[Effect, 
         " after Holm's correction.",
         "",
     ]
-    differences = list(
-        {(d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]}.values()
-    )
+    once = {
+        (d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]
+    }  # of two groups one
+    differences = sorted(once.values(), key=lambda one: one.p_holm)
     if differences:
         lines += [
             "| group | label | metric | in the group | in the others | p (Holm) |",

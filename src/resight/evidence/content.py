@@ -188,6 +188,7 @@ class ReportContent:
         inputs_say: what follows from that, one sentence each.
         prognosis: where labels are intervals of time.
         group_findings: what follows from them, one sentence each.
+        group_gaps: the widest gap of each attribute, one sentence each.
         limits: sentences added to those the report derives from the numbers.
         sources: number of hospitals or data sets the images come from; None when not known.
         provenance: versions, seed, hardware, code and data fingerprint; may be nested.
@@ -217,6 +218,7 @@ class ReportContent:
     inputs_say: tuple[str, ...] = ()
     prognosis: Prognosis | None = None
     group_findings: tuple[str, ...] = ()
+    group_gaps: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     sources: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from markupsafe import Markup
 
@@ -100,6 +102,6 @@ def _cascade(values: list[MetricValue]) -> Markup:
         dots=True,
     )
     none = Line("No likeness", np.array([0.0, 1.0]), np.zeros(2), "reference")
-    low = min(0.0, float(np.nanmin(line.low))) if line.low is not None else 0.0
+    low = math.floor(10 * min([0.0, *(value.low for value in values if not math.isnan(value.low))])) / 10
     title = "Rank correlation with the trained model's maps while layers become random"
     return Chart(title, Axis("Share of layers that are random"), Axis("Rank correlation", low, 1.0), (none, line)).svg()

@@ -59,10 +59,13 @@ def group_findings(settings: ExperimentSettings, judged: Judged) -> GroupFinding
 def _sentences(found: Audit, by: list[str]) -> tuple[str, ...]:
     if not found.tests:
         return (f"Whether results differ by {', '.join(by)} cannot be told: too few patients in the groups.",)
+    once = {
+        (d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]
+    }  # of two groups one
     differences = tuple(
         f"{one.attribute} {one.group}, {one.label or 'any finding'}: {one.metric.replace('_', ' ')} "
         f"{one.value.value:.2f} against {one.rest.value:.2f} in the others (p = {one.p_holm:.2g} after Holm)."
-        for one in found.found
+        for one in sorted(once.values(), key=lambda one: one.p_holm)
     )
     if differences:
         return differences
