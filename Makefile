@@ -11,12 +11,13 @@ TEST_EXTRAS := dicom,fast,parquet,lite0,export,federated,cluster,text,clinic,ser
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint fast slow bench docs clean
+.PHONY: help demo test quick lint fast slow audit bench docs clean
 
 help:
 	@echo "make demo   learn planted findings on phantom images and write a report (about 5 minutes)"
 	@echo "make test   linters, types, import rules, all tests, command-line journeys, browser test"
 	@echo "make quick  linters and fast tests"
+	@echo "make audit  bill of materials, and known vulnerabilities of the pinned versions"
 	@echo "make bench  every row of the speed table beside its peers, in an environment of its own (at most 30 minutes)"
 	@echo "make docs   build the documentation into site/"
 
@@ -46,6 +47,10 @@ fast: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m slow -q
+
+# says "skipped" where no advisory service can be reached
+audit: $(VENV)/.dev
+	.ci/audit
 
 quick: lint fast
 
