@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sqlalchemy import select
 from resight.errors import OutputError
 from resight.imaging import sandbox
 from resight.serving.parts import Parts
+from resight.serving.rounds import Rounds
 from resight.serving.row import now
 from resight.serving.schema import Instance, Study
 from resight.serving.service import Service
@@ -45,6 +47,11 @@ def multi_frame(uid: str) -> bytes:
 CASES = {
     "a report": (lambda uid: content(radiograph(study=uid, SOPClassUID=REPORT, PixelData=None)), "refused", "no image"),
     "a plan": (lambda uid: content(radiograph(study=uid, SOPClassUID=RT_PLAN, PixelData=None)), "refused", "no image"),
+    "an unknown SOP class": (
+        lambda uid: content(radiograph(study=uid, SOPClassUID="1.2.840.10008.4.1.1.1.1")),
+        "refused",
+        "no standard class",
+    ),
     "no pixel data": (lambda uid: content(radiograph(study=uid, PixelData=None)), "refused", "without pixel data"),
     "no rows": (lambda uid: content(radiograph(study=uid, Rows=None)), "refused", "no image"),
     "several frames": (multi_frame, "failed", "3 spatial axes"),
@@ -214,6 +221,42 @@ def test_an_image_whose_reading_ran_out_of_time_is_tried_again(site: Site, monke
     let_time_pass(site, uid)
     site.work()
     assert site.study(uid)["state"] == "done"
+
+
+def test_an_error_that_nobody_foresaw_fails_one_study_and_not_the_next(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = site.uid(), site.uid()
+    site.accept(content(radiograph(study=first)))
+
+    def surprise(*_: object) -> None:
+        raise KeyError("Secretname^Jane")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("resight.serving.worker.write_objects", surprise)
+        site.work()
+    found = site.study(first)
+    assert found["state"] == "failed"
+    assert "not foreseen (KeyError at test_bad_input.py:" in found["reason"]
+    site.accept(content(radiograph(study=second)))
+    site.work()
+    assert site.study(second)["state"] == "done"
+
+
+def test_a_thread_goes_on_after_an_error_that_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+    class Stumbles(Rounds):
+        seen = 0
+
+        def round(self) -> None:
+            self.seen += 1
+            if self.seen == 1:
+                raise KeyError("Secretname^Jane")
+            self._stopping.set()
+
+    with Stumbles(threading.Event(), "stumbler", 0.001) as one:
+        one._thread.join(timeout=20)
+    assert one.seen == 2
+    assert "the stumbler waits: KeyError at test_bad_input.py:" in caplog.text
 
 
 def test_a_study_is_tried_only_so_often(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pydicom
+from pydicom.uid import UID
 
 from resight.errors import ImageError
 from resight.imaging.dicom_file import guarded, numbers, open_dicom, require_image, sop_class, transfer_syntax
@@ -68,6 +69,8 @@ def header(path: Path) -> dict[str, Any]:
             require_image(dataset, where, pixels=False)
         except ImageError as error:
             problem = error.found
+        if not problem and UID(texts["SOPClassUID"]).type != "SOP Class":
+            problem = f"{sop_class(dataset)}, which no result could refer to"
         if not problem and not _has_pixels(path, deflated="the dataset was deflated" in notes):
             problem = f"{sop_class(dataset)} without pixel data"
         return {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +19,8 @@ _log = logging.getLogger(__name__)
 class Rounds(ABC):
     """One thread; a context manager that begins it and ends it.
 
-    What is away for a while (database, disk, a file) is logged by its kind alone, and the next round tries again.
+    What is away for a while (database, disk, a file) is logged by its kind alone, and the next round tries again; so is
+    an error that nobody foresaw, with its place.
 
     Args:
         stopping: ends the rounds when set.
@@ -43,7 +46,15 @@ class Rounds(ABC):
                 self.round()
             except (ResightError, SQLAlchemyError, OSError) as error:
                 _log.error("the %s waits: %s", self._thread.name, type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - nothing that comes in may end the work on all that comes after
+                _log.error("the %s waits: %s at %s", self._thread.name, type(error).__name__, place_of_error(error))
 
     @abstractmethod
     def round(self) -> None:
         """Do what is due."""
+
+
+def place_of_error(error: BaseException) -> str:
+    """File and line of code where an error came up; its message may hold what a header says, and is not told."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"

@@ -26,7 +26,7 @@ from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
 from resight.serving.intake import Intake
 from resight.serving.models import LoadedModel, Models
-from resight.serving.rounds import Rounds
+from resight.serving.rounds import Rounds, place_of_error
 from resight.serving.routing import fits, why_nobody_answers, why_refused
 from resight.serving.row import now
 from resight.serving.schema import Delivery, Finding, Instance, Model, Prediction, ResultObject, Study
@@ -147,6 +147,9 @@ class Worker(Rounds):
             return _State("failed", error.found, again=True)
         except (OSError, SQLAlchemyError) as error:
             return _State("failed", f"results could not be kept ({type(error).__name__})", again=True)
+        except Exception as error:  # noqa: BLE001 - one study must not keep the others waiting
+            found = f"an error that was not foreseen ({type(error).__name__} at {place_of_error(error)})"
+            return _State("failed", found, again=True)
 
     def _answer(self, study: Study, model: LoadedModel, images: list[Instance]) -> _State:
         uids = sorted(one.sop_uid for one in images)
