@@ -182,10 +182,12 @@ def test_pages_for_each_role(tmp_path: Path) -> None:
             client.post("/login", data={"name": name, "password": PASSWORD, "form_token": token})
             page = client.get("/reader-studies").text
             tokens[name] = {"csrf_token": page.split('name="csrf_token" value="')[1].split('"')[0]}
-        form = {"name": "Autumn", "label": "mass", "cases": "1,1\n2,0", "readers": ["ann", "bob"]}
+        form = {"name": "Autumn", "label": "mass", "case": ["1,1", ""], "cases": "2,0", "readers": ["ann", "bob"]}
+        assert "Study 2 as a case" in root.get("/reader-studies").text
+        assert "as a case" not in ann.get("/reader-studies").text
         assert root.post("/reader-studies", data=form).status_code == 403, "no CSRF token"
         assert ann.post("/reader-studies", data=form | tokens["ann"]).status_code == 403, "not an administrator"
-        wrong = root.post("/reader-studies", data=form | tokens["root"] | {"cases": "1,5"})
+        wrong = root.post("/reader-studies", data=form | tokens["root"] | {"case": ["1,5"]})
         assert wrong.status_code == 422
         assert "number of a study" in wrong.text
         assert root.post("/reader-studies", data=form | tokens["root"]).status_code == 303

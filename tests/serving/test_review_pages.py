@@ -268,6 +268,16 @@ def test_what_is_not_there_is_said_to_be_missing(path: str, sign_in: SignIn) -> 
     assert sign_in("ann").get(path).status_code in (404, 422)
 
 
+def test_people_get_a_page_for_an_error_and_programs_get_json(sign_in: SignIn) -> None:
+    client = sign_in("ann")
+    page = client.get("/studies/99", headers={"Accept": "text/html,*/*"})
+    assert page.status_code == 404
+    assert page.headers["content-type"].startswith("text/html")
+    assert "there is no such study" in page.text
+    assert 'href="/worklist"' in page.text
+    assert client.get("/studies/99").json() == {"detail": "there is no such study"}
+
+
 def test_a_program_may_look_and_not_decide(parts: Parts) -> None:
     with parts.service.store.write() as session:
         secret = add_token(session, "viewer", "reader", by="test")

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from resight.serving import api, dashboard, dicomweb, login, oidc, reader_pages, review_pages, viewer
 from resight.serving.guard import Guard
+from resight.serving.pages import render
 from resight.serving.parts import Parts
 
 _MEGABYTE: Final = 2**20
@@ -74,6 +75,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     if login.wants_page(request, error.status_code):
         return RedirectResponse(f"/login?target={quote(request.url.path)}", 303)
+    if "text/html" in request.headers.get("accept", ""):  # a person in a dark room, not a program
+        return render(request, "error.html", status=error.status_code, code=error.status_code, detail=error.detail)
     return await http_exception_handler(request, error)
 
 

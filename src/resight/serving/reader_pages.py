@@ -19,13 +19,15 @@ from resight.serving.people import ReaderReading, ReaderStudy, User
 from resight.serving.row import now
 from resight.serving.schema import Model, Study
 from resight.serving.service import Service
-from resight.serving.study_view import age_words, model_view, newest_predictions
+from resight.serving.study_view import age_words, date_words, model_view, newest_predictions, present_labels
 from resight.serving.viewer import images_of
 from resight.teaming import AIDED
 
 router = APIRouter(prefix="/reader-studies", include_in_schema=False)
 
 _SUMMARIES: Final = select(Model.summary).where(Model.active)
+_OFFERED: Final = 100
+"""Newest studies to choose cases from; older ones are given by number."""
 _REFERENCES: Final = {"": None, "0": 0, "1": 1}
 
 
@@ -42,14 +44,15 @@ def begin(
     caller: Admin,
     name: Annotated[str, Form(max_length=100)],
     label: Annotated[str, Form(max_length=200)],
-    cases: Annotated[str, Form(max_length=200_000)],
+    cases: Annotated[str, Form(max_length=200_000)] = "",
+    case: Annotated[list[str] | None, Form()] = None,
     readers: Annotated[list[str] | None, Form()] = None,
     washout_days: Annotated[int, Form(ge=1, le=3650)] = 28,
     seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
 ) -> Response:
     """Lay a reader study out."""
     try:
-        references = parse_cases(cases)
+        references = parse_cases("\n".join([*(case or []), cases]))
         with service.store.write() as session:
             reader_studies.create(
                 session,
@@ -167,6 +170,7 @@ def _overview(
             if reading is not None and study.closed_at is None:
                 begins = reader_studies.aided_from(session, study, reading.user_pk)
                 mine[study.id] = (reading, begins, reader_studies.may_read(session, study, reading))
+        offered = _offered(session) if caller.role == "admin" else []
         return render(
             request,
             "reader_studies.html",
@@ -178,10 +182,17 @@ def _overview(
             progress={study.id: reader_studies.progress(session, study) for study in studies},
             readers=list(session.scalars(select(User.name).where(User.role == "reader", ~User.disabled))),
             labels=sorted({name for found in session.scalars(_SUMMARIES) for name in found.get("labels", ())}),
-            newest=session.scalar(select(Study.id).order_by(Study.id.desc()).limit(1)),
+            offered=offered,
+            present=present_labels(session, [one.id for one in offered]),
+            date_words=date_words,
             moment=now(),
             age_words=age_words,
         )
+
+
+def _offered(session: Session) -> list[Study]:
+    """The newest studies that can be cases of a reader study."""
+    return list(session.scalars(select(Study).where(Study.state == "done").order_by(Study.id.desc()).limit(_OFFERED)))
 
 
 def _study(session: Session, key: int) -> ReaderStudy:

@@ -21,6 +21,7 @@ from resight.serving.row import now
 from resight.serving.schema import Finding, Instance, Model, Prediction, Study, StudyState
 from resight.serving.study_view import (
     age_words,
+    date_words,
     model_view,
     newest_predictions,
     person_name,
@@ -88,6 +89,7 @@ def worklist(
             uncalibrated=_uncalibrated(session, keys),
             moment=now(),
             age_words=age_words,
+            date_words=date_words,
             person_name=person_name,
         )
     service.audit("worklist viewed", actor=caller.actor, rows=len(rows), page=page)
@@ -186,6 +188,7 @@ def _study_page(
             opened=now().isoformat(),
             moment=now(),
             age_words=age_words,
+            date_words=date_words,
             person_name=person_name,
         )
     parts.service.audit("study viewed", actor=caller.actor, subject=f"study {key}")

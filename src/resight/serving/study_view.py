@@ -244,6 +244,11 @@ def age_words(since: datetime, moment: datetime) -> str:
     return f"{days} d {hours} h"
 
 
+def date_words(value: str) -> str:
+    """A DICOM date as ISO 8601; what is none stays as it is."""
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if len(value) == 8 and value.isdigit() else value
+
+
 def person_name(value: str) -> str:
     """A DICOM person name as people write it: family name, given names."""
     parts = value.split("=")[0].split("^")
