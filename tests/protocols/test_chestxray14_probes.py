@@ -117,7 +117,7 @@ def test_page_puts_frozen_networks_beside_what_is_known_without_images(
     rows = {row.what: row for row in _probes_resampled(found)}
     assert set(rows) == {NO_IMAGE, "planted"}
     sentence = _about_probes(found)
-    assert "planted has the largest mean AUROC over 4 random splits" in sentence
+    assert "the largest mean AUROC over 4 random splits is that of planted, " in sentence
     by_label = {(row.what, row.metric): row.ours for row in _probes_by_label(found, "auroc")}
     assert set(by_label) == {(label, name) for label in bare.labels for name in probed}
     each = [result.evaluation.labels[0].metrics["auroc"].value for result in probed["planted"].values()]

@@ -211,7 +211,7 @@ def _about_probes(found: Found) -> str:
     tested = corrected_resampled_t_test(means[best], blind, n_train=train, n_test=test)
     verdict = "more" if tested.low > 0 else "not certainly more"
     return (
-        f"Of the frozen networks {best} has the largest mean AUROC over {len(blind)} random splits, "
+        f"Of the frozen networks, the largest mean AUROC over {len(blind)} random splits is that of {best}, "
         f"{means[best].mean():.3f}; {NO_IMAGE} alone reach {blind.mean():.3f} on the same images. The difference is "
         f"{tested.difference:+.3f} ({tested.low:+.3f} to {tested.high:+.3f}): the images tell {verdict} than the table."
     )
