@@ -194,7 +194,7 @@ def _risks(content: PackContent) -> Section:
     return Section(
         "Risk file",
         how="In the manner of ISO 14971. Drafted from the run; severity, probabilities and the judgement of what "
-        "remains are for people, in risks.toml.",
+        "remains are for people, in the risk file.",
         tables=(risk_table(content.risks, content.facts),),
     )
 
