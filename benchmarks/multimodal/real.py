@@ -183,7 +183,7 @@ def main() -> None:
         study, pd.concat([pd.read_csv(given.scratch / f"{s}-table.csv") for s in stems], ignore_index=True)
     )
     options = EvaluationOptions(bootstrap=2000)
-    found: dict[str, Any] = {"images": len(tables["images"]), "labels": study.labels, "columns": study.columns}
+    found: dict[str, Any] = {"labels": study.labels, "columns": study.columns}
     found["single columns, training images"] = pd.read_csv(given.scratch / f"{stems[0]}-columns.csv").to_dict("records")
     for name, table in tables.items():
         judged = evaluate(table, options)
