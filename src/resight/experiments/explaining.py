@@ -25,6 +25,8 @@ CONTROL_FOLDER = "control"
 EXPLAINER = "gradcam"
 _MOST_MAPS = 32
 """Images the maps are scored on: enough for a one-sided test, seconds of work."""
+_MOST_VOLUMES = 16
+"""Of volumes fewer: noise and filled-in voxels of 32 would take gigabytes and minutes."""
 _CONTROL_SEED = 1
 """Of the permutation; that of the network is the run's own."""
 
@@ -104,13 +106,14 @@ def score_evidence(
     """
     cohort, model = prepared.cohort, ensemble.models[0]
     rows = np.flatnonzero(prepared.in_split(judged.evaluated_on))
+    most = _MOST_MAPS if len(settings.recipe.size_px) == 2 else _MOST_VOLUMES
     references = None
     if settings.report.references is not None and not cohort.modalities:
         found = _references(References.read(settings.report.references), settings, prepared, rows)
         known = found.reshape(len(rows), -1).any(axis=1)
-        order = np.argsort(~known, kind="stable")[:_MOST_MAPS]
+        order = np.argsort(~known, kind="stable")[:most]
         rows, references = rows[order], found[order]
-    rows = rows[:_MOST_MAPS]
+    rows = rows[:most]
     images = torch.from_numpy(np.stack([prepared.store[int(row)] for row in prepared.rows[rows]]))
     named = "patient_id" in cohort.table.columns
     return score_maps(
