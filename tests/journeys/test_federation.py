@@ -222,6 +222,9 @@ def test_sites_that_do_not_fit_end_with_one_line_that_says_why(federation: Feder
     assert "Traceback" not in federation.log("server")
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # Flower's import of click; the other tests import it elsewhere
 @pytest.mark.parametrize(
     ("ahead", "reason"),
     [
