@@ -106,9 +106,8 @@ class ResidualUnit(nn.Module, ABC):
     def _where_open(self, gate: Gate, images: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C2 *space2"]:
         """Shortcut plus branch, the branch being computed for the images alone whose gate is open."""
         shortcut, is_open = self._shortcut(images), gate(images)
-        if (
-            torch.compiler.is_compiling()
-        ):  # a graph has no rows to leave out: all are computed, the answers are the same
+        if torch.compiler.is_compiling():
+            # a graph has no rows to leave out: all are computed, the answers are the same
             branch = self._work(images)
             return shortcut + branch * over_space(is_open, branch)
         rows = is_open.nonzero().squeeze(1)
