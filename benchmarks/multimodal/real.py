@@ -41,12 +41,13 @@ SHARED = Path("../shared/data")
 
 @dataclass(frozen=True)
 class Study:
-    """A cohort, its columns, and how long to train."""
+    """A cohort, its columns, how long to train, and what keeps the images of one patient together."""
 
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     channels: int
     epochs: int
+    group: str
     tables: tuple[Path, ...]
 
 
@@ -61,9 +62,10 @@ def isic2017(scratch: Path) -> Study:
     table.loc[official, "split"] = "test"
     return Study(
         ("melanoma", "seborrheic_keratosis"),
-        ("age_approximate", "sex"),
+        ("age", "sex"),
         3,
         10,
+        "none",
         (_written(table, "derm_isic2017", scratch / "isic2017.csv"),),
     )
 
@@ -78,7 +80,7 @@ def covid(scratch: Path) -> Study:
     for number in range(5):
         part = np.where(fold == number, "test", np.where(fold == (number + 1) % 5, "validation", "train"))
         paths.append(_written(table.assign(split=part), "cxr_covid_multimodal", scratch / f"covid{number}.csv"))
-    return Study(("went_icu",), ("sex", "view", "offset_days"), 1, 15, tuple(paths))
+    return Study(("went_icu",), ("sex", "view", "offset_days"), 1, 15, "patient_id", tuple(paths))
 
 
 def _written(table: pd.DataFrame, folder: str, path: Path) -> Path:
@@ -94,7 +96,7 @@ def settings_for(study: Study, path: Path, fusion: str | None, store: Path) -> E
         ExperimentSettings,
         {
             "cohort": {"path": str(path), "labels": study.labels},
-            "split": {"column": "split"},
+            "split": {"column": "split", "group": study.group},
             "recipe": {"size_px": [64, 64], "channels": study.channels},
             "augmentation": {"flip": 0.5, "rotate_deg": 15.0, "scale": 0.1, "translate": 0.05, "gain": 0.1},
             "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32}, **clinical},
