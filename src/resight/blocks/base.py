@@ -9,13 +9,14 @@ from typing import Any, Final, Literal, Protocol
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from resight.blocks.conv2d import Conv2d
 from resight.blocks.conv3d import Conv3d
 from resight.registry import Registry
 
 Norm = Literal["batch", "group"]
 NormLayer = nn.BatchNorm2d | nn.BatchNorm3d | nn.GroupNorm
 
-CONV: Final = {2: nn.Conv2d, 3: Conv3d}
+CONV: Final = {2: Conv2d, 3: Conv3d}
 MAX_POOL: Final = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE_POOL: Final = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _BATCH_NORM: Final = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
