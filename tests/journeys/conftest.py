@@ -76,6 +76,11 @@ def resight(capfd: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+def _as_in_a_terminal() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and hands that on to all it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the command line as a process of its own group; what still runs after the test is ended."""
@@ -85,7 +90,9 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         command = [sys.executable, "-m", "resight.cli.main", *map(str, arguments)]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, env=environment, start_new_session=True, **(pipes | options))
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=_as_in_a_terminal, **(pipes | options)
+        )
         started.append(process)
         return process
 

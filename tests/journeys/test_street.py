@@ -17,7 +17,7 @@ def test_a_run_folder_holds_what_is_promised(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert names == {
         *("settings.toml", "record.json", "metrics.json", "predictions.csv", "excluded.csv", "report.html"),
-        *("bundle", "checkpoints", "cases.safetensors"),
+        *("bundle", "checkpoints", "cases.safetensors", "explanations.json"),
     }
 
 

@@ -59,9 +59,9 @@ def group_findings(settings: ExperimentSettings, judged: Judged) -> GroupFinding
 def _sentences(found: Audit, by: list[str]) -> tuple[str, ...]:
     if not found.tests:
         return (f"Whether results differ by {', '.join(by)} cannot be told: too few patients in the groups.",)
-    once = {
-        (d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]
-    }  # of two groups one
+    by_name = sorted(found.found, key=lambda one: one.group, reverse=True)
+    # two groups differ from each other by the same amount: the first by name speaks for both
+    once = {(one.attribute, one.label, one.metric, abs(one.difference.value)): one for one in by_name}
     differences = tuple(
         f"{one.attribute} {one.group}, {one.label or 'any finding'}: {one.metric.replace('_', ' ')} "
         f"{one.value.value:.2f} against {one.rest.value:.2f} in the others (p = {one.p_holm:.2g} after Holm)."

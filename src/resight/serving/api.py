@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request
@@ -24,6 +25,8 @@ router = APIRouter(prefix="/api")
 RETRY_AFTER_S: Final = 2
 _MOST_FILES: Final = 64
 _UID: Final = r"^[0-9.]{1,64}$"
+_CSRF_SHAPE: Final = r"^[A-Za-z0-9_-]{43}$"
+"""What `secrets.token_urlsafe(32)` gives."""
 StudyUID = Annotated[str, Path(pattern=_UID, description="Study Instance UID")]
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"description": "nobody is signed in"},
@@ -48,7 +51,11 @@ _FORM: Final = {
                             "items": {"type": "string", "format": "binary"},
                         },
                         "model": {"type": "string", "description": "name of a model; the only one when not given"},
-                        CSRF_FIELD: {"type": "string", "description": "for browsers that send no X-CSRF-Token"},
+                        CSRF_FIELD: {
+                            "type": "string",
+                            "pattern": _CSRF_SHAPE,
+                            "description": "for browsers that send no X-CSRF-Token",
+                        },
                     },
                 }
             }
@@ -110,6 +117,8 @@ async def predict(request: Request, parts: TheParts, caller: Sender) -> Response
             name = form.get("model")
             if unknown := sorted(set(form) - _FIELDS):
                 raise HTTPException(400, f"{len(unknown)} unknown fields: there are `files` and `model`")
+            if CSRF_FIELD in form and not re.match(_CSRF_SHAPE, str(form[CSRF_FIELD])):
+                raise HTTPException(400, f"{CSRF_FIELD} is no token of this service")
             if not files:
                 raise HTTPException(400, "no files: give them as fields named `files`")
             try:
