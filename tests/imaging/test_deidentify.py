@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from resight.errors import DataError, OutputError
+from resight.errors import DataError, ImageError, OutputError
 from resight.imaging import read
 from resight.imaging.deidentify_folder import DeidentifiedFolder, deidentify_folder
 
@@ -190,6 +190,13 @@ def test_a_path_in_place_of_a_uid_leads_nowhere(tmp_path):
     assert not list(tmp_path.rglob("escaped"))
 
 
+def _is_read(path: Path) -> bool:
+    try:
+        return bool(read(path).pixels.size)
+    except ImageError:
+        return False
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # the files we read to compare break rules of their own
 def test_real_files_keep_their_pixels_and_lose_their_names(real_data, tmp_path):
     source = real_data("dicom_variety")
@@ -211,5 +218,7 @@ def test_real_files_keep_their_pixels_and_lose_their_names(real_data, tmp_path):
         texts = " ".join(str(e.value).upper() for e in after.iterall() if not isinstance(e.value, bytes | Sequence))
         assert not any(one in texts for one in names), old
     assert compared >= 70
-    some = next(path for path in sorted((tmp_path / "out").rglob("*.dcm")) if "PixelData" in pydicom.dcmread(path))
-    assert read(some).pixels.size
+    # by the old names: the new ones are drawn, and some kinds of compression are read by nobody
+    new_name = {old: name for name, old in key["files"].items()}
+    readable = [old for old in sorted(new_name) if _is_read(source / old)][:3]
+    assert [_is_read(tmp_path / "out" / new_name[old]) for old in readable] == [True] * 3
