@@ -66,6 +66,18 @@ def test_whiskers_and_dots_of_bins_without_interval_are_left_out() -> None:
     assert whisker[1].count("M") == 1
 
 
+def test_the_longest_number_beside_an_interval_plot_has_room() -> None:
+    note = "0.996 (0.991 to 0.9996)"
+    rows = [Interval("A", MetricValue(0.996, 0.991, 0.9996, 10), note=note), Interval("B", MetricValue(0.5, 0, 1, 4))]
+    svg = interval_plot("AUROC", rows, Axis("AUROC", 0.5, 1.0), width=760)
+    place = re.search(
+        r'<text x="([\d.]+)" y="[\d.]+"[^>]*class="figure-number"|<text class="figure-number"[^>]*x="([\d.]+)"', svg
+    )
+    assert place is not None
+    digit_px = 6.0  # of 11 px, and dots and brackets are narrower
+    assert float(place[1] or place[2]) + digit_px * len(note) <= 760
+
+
 def test_an_interval_plot_says_why_a_value_is_missing_and_marks_the_comparison() -> None:
     rows = [
         Interval("A", MetricValue(0.75, 0.5, 1.0, 10), reference=0.5, note="0.75"),

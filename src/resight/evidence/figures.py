@@ -149,7 +149,8 @@ def interval_plot(
         width: in CSS pixels at full size.
         label_px: room for labels at most; longer ones are cut.
     """
-    step, top, left, right = 24.0, 6.0, min(label_px, 12 + 6.6 * max(len(r.label) for r in rows)), 118.0
+    step, top, left = 24.0, 6.0, min(label_px, 12 + 6.6 * max(len(r.label) for r in rows))
+    right = 18 + 6.2 * max(len(r.note) for r in rows)
     height = top + step * len(rows) + 38
     plot = _Plot(left, top, width - left - right, step * len(rows), axis, Axis("", 0, len(rows)))
     parts = [plot.horizontal_frame(5)]
