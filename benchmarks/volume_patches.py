@@ -19,8 +19,8 @@ import pandas as pd
 from scipy import ndimage
 
 from resight.experiments import ExperimentSettings
-from resight.imaging import VOI, read, write_nifti
-from resight.preprocess.geometry import fit, place
+from resight.explain import References
+from resight.imaging import read, write_nifti
 from resight.settings import load_toml
 
 SIDE_PX = 16
@@ -38,20 +38,11 @@ def main(settings: Path, phantom: Path, out: Path) -> None:
     table = pd.read_csv(phantom / "cohort.csv")
     (out / "images").mkdir(parents=True, exist_ok=True)
     affine = np.diag([*recipe.spacing_mm, 1.0])[[2, 1, 0, 3]]
-    rows = []
+    masks, rows = References.read(phantom / "masks"), []
     for row in table[table["split"] != "test"].to_dict("records"):
         image = read(phantom / row["image"], voi=recipe.voi)
         volume = recipe.apply(image)[0]
-        mask = read(phantom / row["image"].replace("images", "masks"), voi=VOI(mode="fixed", center=0.5, width=1.0))
-        axes = fit(
-            image.pixels.shape[1:],
-            recipe.size_px,
-            recipe.resize,
-            spacing_mm=image.spacing_mm,
-            target_spacing_mm=recipe.spacing_mm,
-        )
-        share = place(mask.as_float(), axes)[0]
-        nodules = share >= min(0.5, share.max()) if share.max() > 0 else share > 1
+        (nodules,) = masks.on_prepared_grid(row["image"], image, recipe, ("nodule",))
         rng = np.random.default_rng((0, int(row["patient_id"][1:])))
         for number, (middle, ill) in enumerate(_middles(volume, nodules, rng)):
             name = f"images/{row['patient_id']}_{number}.nii.gz"

@@ -22,10 +22,9 @@ import pandas as pd
 import torch
 from scipy import ndimage
 
-from resight.explain import build_explainer, centre_map, explain_image, localise
+from resight.explain import References, build_explainer, centre_map, explain_image, localise
 from resight.imaging import VOI, read
 from resight.models import Classifier, load_bundle
-from resight.preprocess.geometry import fit, place
 
 CANDIDATES = tuple(product(("gradcam", "layercam", "gradcam++"), (-1, -2, -3)))
 AS_STORED = VOI(mode="fixed", center=0.5, width=1.0)
@@ -80,22 +79,11 @@ def main(run: Path, phantom: Path, out: Path) -> None:
 
 
 def _prepared(rows: pd.DataFrame, phantom: Path, recipe: Any) -> tuple[torch.Tensor, np.ndarray, list[str]]:
-    images, masks = [], []
+    drawn, images, masks = References.read(phantom / "masks"), [], []
     for name in rows["image"]:
-        image, mask = (
-            read(phantom / name, voi=recipe.voi),
-            read(phantom / name.replace("images", "masks"), voi=AS_STORED),
-        )
+        image = read(phantom / name, voi=recipe.voi)
         images.append(recipe.apply(image))
-        axes = fit(
-            image.pixels.shape[1:],
-            recipe.size_px,
-            recipe.resize,
-            spacing_mm=image.spacing_mm,
-            target_spacing_mm=recipe.spacing_mm,
-        )
-        share = place(mask.as_float(), axes)[0]
-        masks.append(share >= min(0.5, share.max()))
+        masks.extend(drawn.on_prepared_grid(name, image, recipe, ("lesion",)))
     return torch.from_numpy(np.stack(images)), np.stack(masks), list(rows["patient_id"])
 
 

@@ -55,6 +55,8 @@ def test_images_of_one_patient_widen_the_intervals(case):
     shared = score_maps(build_explainer("gradcam"), classifier, images, **settings, patients=["a"] * 3 + ["b"] * 3)
     assert shared.faithfulness["gain"].value == single.faithfulness["gain"].value
     assert shared.faithfulness["gain"].low != single.faithfulness["gain"].low
+    assert any("No patients are known" in note for note in single.notes)
+    assert not shared.notes
 
 
 def test_a_map_that_a_network_on_permuted_labels_gives_as_well_fails(case, small_classifier):
@@ -102,7 +104,7 @@ def test_without_any_reference_it_says_so(case):
     classifier, images, references = case
     nowhere = np.zeros_like(references)
     found = score_maps(build_explainer("gradcam"), classifier, images, method="gradcam", references=nowhere)
-    assert found.notes == ("No reference lies on these images: whether maps hit findings was not measured.",)
+    assert found.notes[0] == "No reference lies on these images: whether maps hit findings was not measured."
     assert found.pairs == 6
     assert not found.places
 

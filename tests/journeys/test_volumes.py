@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from resight.explain import build_explainer, centre_map, localise
-from resight.imaging import VOI, read
+from resight.explain import References, build_explainer, centre_map, localise
+from resight.imaging import read
 from resight.models import load_bundle
-from resight.preprocess.geometry import fit, place
 
 SETTINGS = Path(__file__).parents[2] / "benchmarks" / "experiments" / "volume_mr.toml"
 GRID = ("--set", "recipe.size_px=[28, 32, 28]", "--set", "recipe.spacing_mm=[6.5, 6.5, 6.5]")
@@ -35,20 +34,11 @@ def test_planted_lesions_are_found_and_pointed_at(resight, tmp_path: Path) -> No
     recipe = bundle.manifest.recipe
     table = pd.read_csv(cohort / "cohort.csv")
     ill = table[(table["lesion"] == 1) & (table["split"] == "test")]
-    images, masks = [], []
+    drawn, images, masks = References.read(cohort / "masks"), [], []
     for name in ill["image"]:
         image = read(cohort / name, voi=recipe.voi)
-        mask = read(cohort / name.replace("images", "masks"), voi=VOI(mode="fixed", center=0.5, width=1.0))
-        axes = fit(
-            image.pixels.shape[1:],
-            recipe.size_px,
-            recipe.resize,
-            spacing_mm=image.spacing_mm,
-            target_spacing_mm=recipe.spacing_mm,
-        )
-        share = place(mask.as_float(), axes)[0]
         images.append(recipe.apply(image))
-        masks.append(share >= min(0.5, share.max()))
+        masks.extend(drawn.on_prepared_grid(name, image, recipe, ("lesion",)))
     found = build_explainer("gradcam++", stage=-2).explain(bundle.model, torch.from_numpy(np.stack(images)))
     pointing = localise(found[:, 0].numpy(), np.stack(masks), tolerance_px=1.0).pointing
     centre = np.broadcast_to(centre_map(masks[0].shape), np.stack(masks).shape)

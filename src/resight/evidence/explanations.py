@@ -65,7 +65,7 @@ def explanation_section(scores: MapScores) -> Section:
         how="A map persuades whether or not it says anything about the model, so maps are put to the test.",
         sentences=(
             verdict_words(scores.method, scores.verdict),
-            f"Measured on {plural(scores.pairs, 'map')} of {plural(scores.images, 'image')}; intervals by patient.",
+            f"Measured on {plural(scores.pairs, 'map')} of {plural(scores.images, 'image')}.",
         ),
         charts=_charts(scores),
         tables=tuple(tables),

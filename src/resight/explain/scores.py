@@ -97,6 +97,8 @@ def score_maps(
     if references is not None and not references.any():
         references = None
         notes.append("No reference lies on these images: whether maps hit findings was not measured.")
+    if patients is None:
+        notes.append("No patients are known: every image counts as a patient, and intervals may be too narrow.")
     explanation = explainer.predict_and_explain(classifier, images)
     chosen = default_pairs(explanation.logits, references)
     verdict = judge(
