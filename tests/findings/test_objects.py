@@ -56,6 +56,14 @@ def test_a_source_without_body_part_is_accepted_too(make_study, radiograph, tmp_
         assert "Error" not in said, said
 
 
+def test_a_report_that_supersedes_another_names_it_and_is_accepted(both, tmp_path: Path) -> None:
+    (before,) = write_objects(both, ["sr"], tmp_path)
+    (after,) = write_objects(replace(both, key="later", supersedes=both.key), ["sr"], tmp_path)
+    assert "Error" not in run("dciodvfy", after.path)
+    (named,) = pydicom.dcmread(after.path).PredecessorDocumentsSequence
+    assert named.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before.sop_uid
+
+
 def test_names_in_any_script_survive(make_study, radiograph, tmp_path: Path) -> None:
     radiograph.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     for one in write_objects(make_study(radiograph), ["sr", "sc", "gsps"], tmp_path):

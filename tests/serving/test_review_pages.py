@@ -278,6 +278,25 @@ def test_people_get_a_page_for_an_error_and_programs_get_json(sign_in: SignIn) -
     assert client.get("/studies/99").json() == {"detail": "there is no such study"}
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [("/worklist?page=x", "page"), ("/worklist?sort=%3Cscript%3E", "sort"), ("/studies/x", "key")],
+)
+def test_an_address_that_asks_for_nonsense_gives_a_page_that_says_which_part(
+    path: str, named: str, sign_in: SignIn
+) -> None:
+    client = sign_in("ann")
+    page = client.get(path, headers={"Accept": "text/html,*/*"})
+    assert page.status_code == 422
+    assert page.headers["content-type"].startswith("text/html")
+    assert f"This address asks for something that cannot be: {named}: input should be" in unescape(page.text)
+    assert 'href="/worklist"' in page.text
+    assert "<script" not in page.text
+    (problem,) = client.get(path).json()["detail"]
+    assert named in problem["loc"]
+    assert "input" not in problem, "what was sent may be a password"
+
+
 def test_a_program_may_look_and_not_decide(parts: Parts) -> None:
     with parts.service.store.write() as session:
         secret = add_token(session, "viewer", "reader", by="test")

@@ -93,6 +93,7 @@ class FoundStudy:
         operating_point: name of the operating point of all decisions; None where the model has none.
         calibrated: whether the probabilities are calibrated.
         site: institution.
+        supersedes: key of the result before this one, where that had a report; None for a first result.
     """
 
     key: str
@@ -101,6 +102,7 @@ class FoundStudy:
     operating_point: str | None
     calibrated: bool
     site: str = ""
+    supersedes: str | None = None
 
     @property
     def use(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import ComprehensiveSRStorage
 
 from resight.errors import require
 from resight.findings.base import MANUFACTURER, Finding, FoundImage, FoundStudy, derived_uid
@@ -65,18 +66,38 @@ def structured_report(study: FoundStudy) -> Dataset:
     report = sr.ComprehensiveSR(
         evidence=evidence,
         content=content[0],
-        series_instance_uid=derived_uid("series", "sr", study.key),
+        series_instance_uid=_series_uid(study.key),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=derived_uid("sr", study.key),
+        sop_instance_uid=_report_uid(study.key),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
         institution_name=study.site or None,
+        previous_versions=_predecessors(study),
     )
     report.SeriesDescription = f"AI findings: {study.model.name}"[:64]
     report.ManufacturerModelName = study.model.name[:64]
     report.SoftwareVersions = study.model.software
     return report
+
+
+def _predecessors(study: FoundStudy) -> list[Dataset] | None:
+    """The report that this one takes the place of (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+    if study.supersedes is None:
+        return None
+    before = Dataset()
+    before.StudyInstanceUID = study.images[0].sources[0].StudyInstanceUID
+    before.SeriesInstanceUID, before.SOPInstanceUID = _series_uid(study.supersedes), _report_uid(study.supersedes)
+    before.SOPClassUID = ComprehensiveSRStorage
+    return [before]
+
+
+def _series_uid(key: str) -> str:
+    return derived_uid("series", "sr", key)
+
+
+def _report_uid(key: str) -> str:
+    return derived_uid("sr", key)
 
 
 def _group(study: FoundStudy, image: FoundImage, finding: Finding) -> Any:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -53,6 +54,7 @@ def build_app(parts: Parts) -> FastAPI:
         tls=settings.http.tls is not None,
     )
     app.add_exception_handler(StarletteHTTPException, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_unfit)
     app.add_exception_handler(FormParserError, _answer_damaged_form)
     app.state.pictures, app.state.views = viewer.Pictures(parts), viewer.Views(parts)
     app.state.drifts = dashboard.DriftCache()
@@ -75,9 +77,29 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     if login.wants_page(request, error.status_code):
         return RedirectResponse(f"/login?target={quote(request.url.path)}", 303)
-    if "text/html" in request.headers.get("accept", ""):  # a person in a dark room, not a program
-        return render(request, "error.html", status=error.status_code, code=error.status_code, detail=error.detail)
+    if _is_person(request):
+        return _error_page(request, error.status_code, str(error.detail))
     return await http_exception_handler(request, error)
+
+
+async def _answer_unfit(request: Request, error: Exception) -> Response:
+    """Say which part of the request is not what it should be; what was sent may be a password, and is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    problems = [{key: one[key] for key in ("loc", "msg", "type")} for one in error.errors()]
+    if not _is_person(request):
+        return JSONResponse({"detail": problems}, 422)
+    words = [f"{'.'.join(map(str, one['loc'][1:])) or 'the form'}: {one['msg'].lower()}" for one in problems]
+    where = "address" if request.method == "GET" else "form"
+    return _error_page(request, 422, f"This {where} asks for something that cannot be: {'; '.join(words)}.")
+
+
+def _is_person(request: Request) -> bool:
+    """Whether a browser asks for a page: somebody in a dark room, not a program."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _error_page(request: Request, status: int, detail: str) -> Response:
+    return render(request, "error.html", status=status, code=status, detail=detail)
 
 
 async def _answer_damaged_form(request: Request, error: Exception) -> Response:

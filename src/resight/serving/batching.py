@@ -58,7 +58,9 @@ class Batcher:
     def __init__(self, predictor: Predictor, *, batch: int, wait_s: float) -> None:
         self._predictor, self._batch, self._wait_s = predictor, batch, wait_s
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
-        self._closed = threading.Event()
+        self._closed = False
+        self._door = threading.Lock()
+        """Nothing is put behind the mark that ends the work, where nobody would answer it."""
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
 
@@ -69,16 +71,18 @@ class Batcher:
             ResightError: the batcher has been closed, or the model failed.
         """
         waiting = [_Waiting(image, point, Future()) for image in images]
-        for one in waiting:
-            if self._closed.is_set():
+        with self._door:
+            if self._closed:
                 raise ResightError("the model is no longer in service", fix="Ask again.")
-            self._waiting.put(one)
+            for one in waiting:
+                self._waiting.put(one)
         return [one.answer.result() for one in waiting]
 
     def close(self) -> None:
         """Answer what waits, then stop."""
-        self._closed.set()
-        self._waiting.put(None)
+        with self._door:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join(_STOP_S)
 
     def _work(self) -> None:

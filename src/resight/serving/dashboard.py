@@ -21,6 +21,7 @@ from resight.evaluation.proportions import wilson
 from resight.monitoring import MonitorOptions, Reference, Watch, monitor
 from resight.predictions import Predictions
 from resight.serving.access import Reader, TheParts
+from resight.serving.current import is_current
 from resight.serving.models import LoadedModel
 from resight.serving.pages import render
 from resight.serving.people import Decision
@@ -152,7 +153,7 @@ def group_rows(session: Session, model_pk: int) -> list[GroupRow]:
         .join(Finding.prediction)
         .join(Finding.instance)
         .join(Study, Study.id == Prediction.study_pk)
-        .where(Prediction.model_pk == model_pk, Finding.decision.is_not(None))
+        .where(Prediction.model_pk == model_pk, is_current(), Finding.decision.is_not(None))
         .group_by(Prediction.id, Study.patient_sex, Study.patient_age_years, Finding.label)
     )
     newest = (
@@ -184,7 +185,7 @@ def incoming(session: Session, model: LoadedModel) -> Predictions | None:
     images = (
         select(Finding.prediction_pk, Finding.instance_pk, func.max(Finding.id).label("newest"))
         .join(Finding.prediction)
-        .where(Prediction.model_pk == model.pk, Finding.error == "")
+        .where(Prediction.model_pk == model.pk, is_current(), Finding.error == "")
         .group_by(Finding.prediction_pk, Finding.instance_pk)
         .order_by(func.max(Finding.id).desc())
         .limit(_MOST_IMAGES)

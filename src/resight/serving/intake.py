@@ -62,6 +62,11 @@ class Intake:
         self.arrivals: dict[int, float] = {}
         """When the newest instance of a study came, by the clock that never jumps."""
 
+    def forget(self, study: int, arrived: float | None) -> None:
+        """Drop what is known of arrivals for a study that is complete, unless another instance came since."""
+        if arrived is not None and self.arrivals.get(study) == arrived:
+            self.arrivals.pop(study, None)
+
     def spool(self) -> Path:
         """A path for an object that is being received.
 

@@ -14,12 +14,13 @@ from resight.serving import reader_studies
 from resight.serving.access import Admin, Reader, TheParts, TheService
 from resight.serving.accounts import Principal
 from resight.serving.audit_trail import append
+from resight.serving.current import current_predictions
 from resight.serving.pages import Key, render
 from resight.serving.people import ReaderReading, ReaderStudy, User
 from resight.serving.row import now
 from resight.serving.schema import Model, Study
 from resight.serving.service import Service
-from resight.serving.study_view import age_words, date_words, model_view, newest_predictions, present_labels
+from resight.serving.study_view import age_words, date_words, model_view, present_labels
 from resight.serving.viewer import images_of
 from resight.teaming import AIDED
 
@@ -102,7 +103,7 @@ def case_page(request: Request, parts: TheParts, caller: Reader, key: Key) -> Re
         places = {one.id: number for number, image in enumerate(images_of(case)) for one in image}
         views = []
         if reading.arm == AIDED:
-            found = [model_view(one, parts.models, places, (), None) for one in newest_predictions(case)]
+            found = [model_view(one, parts.models, places, (), None) for one in current_predictions(case)]
             views = [(view, one) for view in found for one in view.labels if one.finding.label == study.label]
         made, planned = _counts(session, study, reading)
         return render(

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from resight.findings.base import RESEARCH_ONLY
+from resight.serving.current import current_predictions
 from resight.serving.schema import Finding, Prediction, Study
 
 
@@ -39,6 +40,7 @@ class ModelResult(BaseModel):
     operating_point: str | None = Field(description="the one all decisions are made at")
     calibrated: bool
     use: str = Field(description="what the result may be used for")
+    superseded: bool = Field(default=False, description="a newer answer of the same model has taken its place")
     images: list[ImageResult]
 
 
@@ -89,6 +91,7 @@ def study_result(session: Session, study: Study) -> StudyResult:
     predictions = session.scalars(
         select(Prediction).where(Prediction.study_pk == study.id).order_by(Prediction.id.desc())
     ).all()
+    current = {one.id for one in current_predictions(study)}
     objects = [
         ObjectResult(
             kind=one.kind,
@@ -105,12 +108,12 @@ def study_result(session: Session, study: Study) -> StudyResult:
         received_at=study.received_at.isoformat(),
         instances=len(study.instances),
         risk=study.risk,
-        results=[_model_result(prediction) for prediction in predictions],
+        results=[_model_result(prediction, superseded=prediction.id not in current) for prediction in predictions],
         objects=objects,
     )
 
 
-def _model_result(prediction: Prediction) -> ModelResult:
+def _model_result(prediction: Prediction, *, superseded: bool) -> ModelResult:
     images: dict[str, list[Finding]] = {}
     for finding in prediction.findings:
         images.setdefault(finding.instance.sop_uid, []).append(finding)
@@ -120,6 +123,7 @@ def _model_result(prediction: Prediction) -> ModelResult:
         operating_point=prediction.operating_point,
         calibrated=prediction.calibrated,
         use=prediction.model.summary.get("clearance") or RESEARCH_ONLY,
+        superseded=superseded,
         images=[
             ImageResult(
                 image=uid,

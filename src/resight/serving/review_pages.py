@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from resight.serving.access import AnyCaller, Reader, TheParts, TheService
 from resight.serving.accounts import Principal
 from resight.serving.audit_trail import append
+from resight.serving.current import current_predictions, is_current, is_of_newest_answer
 from resight.serving.pages import Key, render
 from resight.serving.people import Action, Decision
 from resight.serving.reader_studies import hidden_studies, may_see_answer
@@ -23,7 +24,6 @@ from resight.serving.study_view import (
     age_words,
     date_words,
     model_view,
-    newest_predictions,
     person_name,
     present_labels,
     prior_studies,
@@ -130,7 +130,7 @@ def decide(
     problem = ""
     with parts.service.store.write() as session:
         study = _visible(session, caller, key)
-        newest = {one.id: one for one in newest_predictions(study)}
+        newest = {one.id: one for one in current_predictions(study)}
         shown = newest.get(prediction or 0)
         if prediction is not None and shown is None:
             raise HTTPException(409, "a newer version of the model has answered; load the page again")
@@ -168,7 +168,8 @@ def _study_page(
 ) -> HTMLResponse:
     with parts.service.store.read() as session:
         study = _visible(session, caller, key)
-        views = _views(parts, study, newest_predictions(study), caller)
+        current = current_predictions(study)
+        views = _views(parts, study, current, caller)
         mine, others = whole_study(study.decisions, caller.user_pk)
         answer = render(
             request,
@@ -179,6 +180,7 @@ def _study_page(
             message=message,
             images=images_of(study),
             views=views,
+            superseded=[one for one in reversed(study.predictions) if one not in current],
             mine=mine,
             others=others,
             unseen=mine is None and any(one.user_pk != caller.user_pk for one in study.decisions),
@@ -243,7 +245,7 @@ def _chosen(caller: Principal, state: str, label: str, modality: str, read: Read
     if label:
         wanted = wanted.where(_of_label(label, func.max(Finding.decision)) == 1)
     if read != "all":
-        was_read = Study.decisions.any()
+        was_read = Study.decisions.any(is_of_newest_answer())
         wanted = wanted.where(was_read if read == "read" else ~was_read)
     return wanted
 
@@ -258,13 +260,12 @@ def _sorted(wanted: Select[Study], sort: Sort, label: str) -> Select[Study]:
 
 
 def _of_label(label: str, figure: ColumnElement[Any]) -> Any:
-    """A figure over the findings of one label of each study, by the models in service."""
+    """A figure over the findings of one label of each study, by the current answers."""
     return (
         select(figure)
         .select_from(Finding)
         .join(Prediction, Prediction.id == Finding.prediction_pk)
-        .join(Model, Model.id == Prediction.model_pk)
-        .where(Prediction.study_pk == Study.id, Model.active, Finding.label == label)
+        .where(Prediction.study_pk == Study.id, is_current(), Finding.label == label)
         .correlate(Study)
         .scalar_subquery()
     )
@@ -285,19 +286,15 @@ def _kinds(session: Session, keys: list[int]) -> dict[int, str]:
 
 
 def _readings(session: Session, keys: list[int]) -> dict[int, int]:
-    """How many people have decided on each study."""
+    """How many people have decided on each study since a model last answered."""
     wanted = (
         select(Decision.study_pk, func.count(Decision.user_pk.distinct()))
-        .where(Decision.study_pk.in_(keys))
+        .where(Decision.study_pk.in_(keys), is_of_newest_answer())
         .group_by(Decision.study_pk)
     )
     return {key: int(count) for key, count in session.execute(wanted)}
 
 
 def _uncalibrated(session: Session, keys: list[int]) -> set[int]:
-    wanted = (
-        select(Prediction.study_pk)
-        .join(Prediction.model)
-        .where(Prediction.study_pk.in_(keys), Model.active, ~Prediction.calibrated)
-    )
+    wanted = select(Prediction.study_pk).where(Prediction.study_pk.in_(keys), is_current(), ~Prediction.calibrated)
     return set(session.scalars(wanted))

@@ -12,10 +12,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from resight.findings.base import RESEARCH_ONLY
+from resight.serving.current import is_current
 from resight.serving.models import LoadedModel, Models
 from resight.serving.people import Decision
 from resight.serving.reader_studies import hidden_studies
-from resight.serving.schema import Finding, Model, Prediction, Study
+from resight.serving.schema import Finding, Prediction, Study
 
 _MOST_PRIORS: Final = 8
 _MOST_SIMILAR: Final = 5
@@ -68,12 +69,6 @@ class OtherStudy:
     study: Study
     present: tuple[str, ...]
     distance: float | None = None
-
-
-def newest_predictions(study: Study) -> list[Prediction]:
-    """The newest answer of every model."""
-    newest = {prediction.model.name: prediction for prediction in study.predictions}
-    return list(newest.values())
 
 
 def model_view(
@@ -184,6 +179,7 @@ def similar_studies(session: Session, prediction: Prediction, user_pk: int | Non
     newest = (
         select(Prediction.id, Prediction.study_pk)
         .where(Prediction.model_pk == prediction.model_pk, Prediction.study_pk.not_in(hidden_studies(user_pk)))
+        .where(is_current())
         .order_by(Prediction.id.desc())
         .limit(_SEARCHED)
         .subquery()
@@ -218,12 +214,11 @@ def similar_studies(session: Session, prediction: Prediction, user_pk: int | Non
 
 
 def present_labels(session: Session, studies: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Labels at or above their thresholds by study, the most probable first, as the models in service say."""
+    """Labels at or above their thresholds by study, the most probable first, as the current answers say."""
     wanted = (
         select(Prediction.study_pk, Finding.label)
         .join(Finding, Finding.prediction_pk == Prediction.id)
-        .join(Model, Model.id == Prediction.model_pk)
-        .where(Prediction.study_pk.in_(studies), Finding.decision == 1, Model.active)
+        .where(Prediction.study_pk.in_(studies), Finding.decision == 1, is_current())
         .order_by(func.coalesce(Finding.probability, Finding.score).desc())
     )
     found: dict[int, dict[str, None]] = {}

@@ -24,12 +24,13 @@ from resight.imaging import ReadingEndedError, Sandbox
 from resight.models.checksums import sha256
 from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
+from resight.serving.current import current_predictions, is_current
 from resight.serving.intake import Intake
 from resight.serving.models import LoadedModel, Models
 from resight.serving.rounds import Rounds, place_of_error
 from resight.serving.routing import fits, why_nobody_answers, why_refused
 from resight.serving.row import now
-from resight.serving.schema import Delivery, Finding, Instance, Model, Prediction, ResultObject, Study
+from resight.serving.schema import Delivery, Finding, Instance, Prediction, ResultObject, Study
 from resight.serving.service import Service
 from resight.serving.settings import ModelEntry
 from resight.types import Image
@@ -100,6 +101,8 @@ class Worker(Rounds):
             if moment - (self._started if arrived is None else arrived) < quiet_s:
                 continue
             with self._service.store.write() as session:
+                if self._intake.arrivals.get(key) != arrived:
+                    continue  # one came since that was looked at
                 study = session.get_one(Study, key)
                 study.state, study.attempts, study.next_attempt_at = "queued", 0, None
                 append(
@@ -110,7 +113,7 @@ class Worker(Rounds):
                     details={"instances": len(study.instances)},
                     rows=[study, *study.instances],
                 )
-            self._intake.arrivals.pop(key, None)
+            self._intake.forget(key, arrived)
 
     def next_study(self) -> int | None:
         """The study that has waited longest; failed ones when their time has come."""
@@ -159,6 +162,8 @@ class Worker(Rounds):
         with self._service.store.read() as session:
             if session.scalar(select(Prediction.id).where(Prediction.key == key)) is not None:
                 return _State("done")
+            before = _before(session.get_one(Study, study.id), model)
+            reported = before is not None and any(one.kind == "sr" for one in before.objects)
         begun = time.monotonic()
         looked = self._look(model, images)
         refused = {id(one): bad for one in looked if (bad := why_refused(model.entry, one.answer.alerts))}
@@ -175,12 +180,13 @@ class Worker(Rounds):
             operating_point=model.operating_point,
             calibrated=model.predictor.manifest.calibration is not None,
             site=self._service.settings.site,
+            supersedes=before.key if before is not None and reported else None,
         )
         folder = self._service.folder / "results" / key
         written = write_objects(found, model.entry.objects, folder)
         files = {one.sop_uid: (one.kind, one.path) for one in written}
         with self._service.store.write() as session:
-            self._record(session, study.id, model, found, looked, refused, files, time.monotonic() - begun)
+            self._record(session, study.id, model, found, looked, refused, files, time.monotonic() - begun, before)
         left_out = f"{len(looked) - len(usable)} of {len(looked)} images were left out: {'; '.join(problems)}"
         return _State("done", left_out if problems else "")
 
@@ -249,6 +255,7 @@ class Worker(Rounds):
         refused: Mapping[int, str],
         files: Mapping[str, tuple[str, Path]],
         seconds: float,
+        before: Prediction | None,
     ) -> None:
         """Prediction, findings, objects and deliveries in one transaction with their entry in the audit trail."""
         highest = max(finding.probability for image in found.images for finding in image.findings)
@@ -283,6 +290,7 @@ class Worker(Rounds):
             "model": model.entry.name,
             "version": model.identity.version,
             "operating_point": found.operating_point,
+            "supersedes": None if before is None else before.id,
         }
         append(
             session,
@@ -317,8 +325,8 @@ class Worker(Rounds):
             if row.state == "receiving":
                 return  # more has come in the meantime; it will be looked at again
             row.attempts += 1
-            current = (Prediction.study_pk == row.id) & Model.active
-            row.risk = session.scalar(select(func.max(Prediction.risk)).join(Prediction.model).where(current))
+            of_study = select(func.max(Prediction.risk)).where(Prediction.study_pk == row.id, is_current())
+            row.risk = session.scalar(of_study)
             row.state, row.reason, row.next_attempt_at = state.name, state.reason, None
             if state.again and row.attempts < self._service.settings.limits.attempts:
                 wait_s = min(_FIRST_WAIT_S * 2 ** (row.attempts - 1), _LONGEST_WAIT_S)
@@ -329,6 +337,11 @@ class Worker(Rounds):
             )
         if state.name != "done":
             _log.warning("study %d is %s: %s", study.id, state.name, state.reason)
+
+
+def _before(study: Study, model: LoadedModel) -> Prediction | None:
+    """The answer of the same model, of whatever version, that a new one takes the place of."""
+    return next((one for one in current_predictions(study) if one.model.name == model.entry.name), None)
 
 
 def clear_incoming(service: Service) -> None:
