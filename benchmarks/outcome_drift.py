@@ -10,16 +10,17 @@ benchmarks/results/outcome_drift.json.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from drift_streams import summary
 from scipy.special import expit
 
 from resight.monitoring.outcomes import watch_outcomes
 from resight.monitoring.reference import calibration_of
 from resight.predictions import Predictions
+from resight.settings import write_json
 
 ROOT = Path(__file__).parents[1]
 REFERENCE, QUIET, LONGEST = 300, 200, 800
@@ -39,33 +40,23 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.01)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "outcome_drift.json")
     given = parser.parse_args()
-    delays, early, false_alarms = [], 0, 0
-    changed = np.r_[np.zeros(QUIET), np.ones(LONGEST)]
+    changed, unchanged = [], []
+    too_high = np.r_[np.zeros(QUIET), np.ones(LONGEST)]
     for stream in range(given.streams):
         rng = np.random.default_rng(stream)
         reference = calibration_of(outcomes(rng, REFERENCE, np.zeros(REFERENCE)))
-        found = [
-            watch_outcomes(reference, outcomes(rng, QUIET + LONGEST, off), alpha=given.alpha)
-            for off in (changed, 0 * changed)
-        ]
-        case, without = (None if one is None else one.alarm.case for one in found)
-        early += case is not None and case <= QUIET
-        false_alarms += without is not None
-        delays.append(np.nan if case is None else case - QUIET)
-    known = pd.Series(delays)[pd.Series(delays) > 0]
+        for off, alarms in ((too_high, changed), (0 * too_high, unchanged)):
+            watched = watch_outcomes(reference, outcomes(rng, QUIET + LONGEST, off), alpha=given.alpha)
+            alarms.append(None if watched is None else watched.alarm.case)
     result = {
-        "streams": given.streams,
         "alpha": given.alpha,
         "reference_outcomes": REFERENCE,
         "outcomes_before_the_change": QUIET,
-        "false_alarms_without_change": false_alarms,
         "outcomes_watched_without_change": QUIET + LONGEST,
-        "alarms_before_the_change": early,
-        "caught": len(known),
-        "outcomes_until_caught": {f"p{q}": float(known.quantile(q / 100)) for q in (50, 90, 100)},
+        **summary(changed, unchanged, quiet=QUIET, unit="outcomes"),
     }
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    write_json(given.out, result)
+    print(result)
 
 
 if __name__ == "__main__":

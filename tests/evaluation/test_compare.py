@@ -113,6 +113,7 @@ def test_one_class_leaves_the_label_undefined_and_uncounted(rng: np.random.Gener
     found = compare(a, b, QUICK)
     assert found.labels[1].difference.undefined_because == "0 positives, 300 negatives"
     assert np.isnan(found.labels[1].p_holm)
+    assert "B: no p: 0 positives, 300 negatives" in found.notes
     assert found.labels[0].p_holm == found.labels[0].p
     assert found.macro.n == 1
 

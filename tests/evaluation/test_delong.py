@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resight.evaluation import auroc_with_interval
+from resight.evaluation.delong import paired_difference
 
 
 def test_perfect_separation_does_not_claim_certainty() -> None:
@@ -49,3 +50,24 @@ def test_logit_scale_stays_inside_and_keeps_the_value() -> None:
 def test_one_class_says_why() -> None:
     value = auroc_with_interval(np.zeros(3), np.arange(3.0))
     assert value.undefined_because == "0 positives, 3 negatives"
+
+
+def test_a_perfect_model_differs_from_a_constant_one_though_neither_varies() -> None:
+    y = np.repeat([0.0, 1.0], [12, 6])
+    value, p = paired_difference(y, np.stack([np.zeros(18), y]))
+    assert value.value == 0.5
+    assert 0 < value.low < 0.5 < value.high <= 1
+    assert p == pytest.approx(2 * 0.5**6)
+    turned, same_p = paired_difference(y, np.stack([y, np.zeros(18)]))
+    assert (turned.low, turned.high, same_p) == pytest.approx((-value.high, -value.low, p))
+    same, p = paired_difference(y, np.stack([y, y]))
+    assert (same.value, p) == (0, 1)
+
+
+def test_images_of_one_patient_are_one_witness() -> None:
+    y = np.repeat([0.0, 1.0], [12, 12])
+    owner = np.concatenate([np.arange(12), np.repeat([12, 13, 14], 4)])
+    assert paired_difference(y, np.stack([1 - y, y]), owner)[1] == pytest.approx(2 * 0.5**3)
+    value, p = paired_difference(y, np.stack([1 - y, y]), np.concatenate([np.arange(12), np.full(12, 12)]))
+    assert value.value == 1
+    assert np.isnan([value.low, p]).all()

@@ -59,6 +59,24 @@ def test_the_threshold_lies_between_scores_so_that_rounding_does_not_matter() ->
     assert rates(y, close, threshold) == (1, 1)
 
 
+def test_what_a_rate_costs_nothing_is_taken_too() -> None:
+    y, p = np.repeat([0.0, 1.0], 40), np.arange(80) / 80
+    for kind in ("sensitivity", "specificity"):
+        point = choose(y, p, OperatingRule(kind=kind, value=0.95))
+        assert (point.sensitivity, point.specificity, point.threshold) == (1, 1, pytest.approx(39.5 / 80))
+        assert not point.note
+
+
+def test_a_kept_sensitivity_above_a_kept_specificity_is_said() -> None:
+    y, p = np.repeat([0.0, 1.0], 40), np.arange(80) / 80
+    y[[39, 40]] = y[[40, 39]]
+    rules = [OperatingRule(kind=kind, value=0.9) for kind in ("sensitivity", "specificity")]
+    points = choose_operating_points(p[:, None], y[:, None], np.ones((80, 1), dtype=bool), ["L"], rules)
+    assert [(point.sensitivity, point.specificity) for point in points] == [(0.975, 1), (1, 0.975)]
+    assert points[0].note == "images are told apart so well that 'specificity 0.9' is more sensitive still (1.000)"
+    assert not points[1].note
+
+
 def test_what_cannot_be_reached_is_said() -> None:
     y, p = np.array([0.0, 1, 1]), np.array([0.9, 0.2, 0.1])
     point = choose(y, p, OperatingRule(kind="sensitivity", value=0.9))

@@ -48,6 +48,23 @@ def test_every_figure_is_the_mean_of_what_it_is_made_of(case):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_no_network_is_asked_twice_for_the_same_maps(case, small_classifier):
+    classifier, images, references = case
+    asked = []
+
+    class Watched(Explainer):
+        def _explain(self, classifier, images):
+            weights = next(classifier.parameters())
+            asked.append((weights.sum().item(), images.sum().item()))
+            return classifier(images), weights.sum() * images.repeat(1, 3, 1, 1).cumsum(dim=2)
+
+    found = score_maps(Watched(), classifier, images, method="watched", references=references, control=classifier)
+    assert len(found.other_models) == 5
+    # the model, its control (here the same), four ever more random networks, and four changed images
+    assert len(asked) == 10
+    assert len({image for _, image in asked}) == 5
+
+
 def test_images_of_one_patient_widen_the_intervals(case):
     classifier, images, references = case
     settings = {"method": "gradcam", "references": references}

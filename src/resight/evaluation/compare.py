@@ -36,7 +36,7 @@ class LabelComparison:
         auroc_a: of the first model.
         auroc_b: of the second.
         difference: second less first, with the paired DeLong interval (by patient where patients repeat).
-        p: two-sided, that the AUROCs are equal; NaN where undefined.
+        p: two-sided, that the AUROCs are equal; NaN where it is not estimable, with a note of the comparison.
         p_holm: corrected for all labels compared.
         mcnemar: of the decisions; None where a table has none.
         mcnemar_p_holm: its exact p, corrected for all labels compared.
@@ -127,7 +127,11 @@ def compare(a: Predictions, b: Predictions, options: EvaluationOptions | None = 
         macro=macro_means([blocks[0] for blocks in differing], options.confidence)["auroc"],
         images=len(a),
         patients=n_patients,
-        notes=(*notes, *([f"{left} rows count in one table only and are left out"] if left else [])),
+        notes=(
+            *notes,
+            *([f"{left} rows count in one table only and are left out"] if left else []),
+            *(f"{result.label}: no p: {_why_no_p(result)}" for result in found if math.isnan(result.p)),
+        ),
         confidence=options.confidence,
     )
 
@@ -220,6 +224,10 @@ def _compare_label(
         mcnemar_p_holm=math.nan,
         differences={k: v for block in differing for k, v in block.values.items() if k != "auroc"},
     )
+
+
+def _why_no_p(result: LabelComparison) -> str:
+    return result.difference.undefined_because or "one patient holds all positives, or all negatives"
 
 
 def _aligned(a: Predictions, b: Predictions) -> Predictions:

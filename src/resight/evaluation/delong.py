@@ -127,9 +127,13 @@ def paired_difference(
         patients: number of the patient of each image; each image its own patient when not given.
         confidence: coverage of the interval.
 
+    Where the AUROCs differ and DeLong's variance is 0 (one model perfect, the other constant or perfectly wrong), every
+    patient speaks alike for one model: p is that of a sign test over the patients of the scarcer class, and the
+    interval is put together from Newcombe's intervals of both (Zou & Donner 2008), as if they were independent.
+
     Returns:
         The difference, undefined when one class is absent and without interval when one patient holds all of a class;
-        and the two-sided p that it is 0, NaN where that cannot be told.
+        and the two-sided p that it is 0, NaN in both cases.
     """
     if reason := why_undefined(targets):
         return MetricValue.undefined(reason, n=len(targets)), math.nan
@@ -137,8 +141,16 @@ def paired_difference(
     variance = float(found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1])
     difference = float(found.auroc[1] - found.auroc[0])
     value = MetricValue(difference, n=len(targets))
-    if math.isnan(variance) or variance <= np.finfo(float).eps:
+    if math.isnan(variance) or (variance <= np.finfo(float).eps and difference == 0):
         return value, 1.0 if difference == 0 else math.nan
+    if variance <= np.finfo(float).eps:
+        holders = _holders(targets, patients)
+        (a, low_a, high_a), (b, low_b, high_b) = (
+            (auroc, *_newcombe(auroc, *holders, confidence)) for auroc in found.auroc.tolist()
+        )
+        low, high = difference - math.hypot(b - low_b, high_a - a), difference + math.hypot(high_b - b, a - low_a)
+        value = replace(value, low=max(-1.0, low), high=min(1.0, high), interval="Newcombe (DeLong's variance is 0)")
+        return value, 2.0 ** (1 - min(holders))
     error = math.sqrt(variance)
     half = float(norm.isf((1 - confidence) / 2)) * error
     value = replace(value, low=difference - half, high=difference + half, interval="paired DeLong")

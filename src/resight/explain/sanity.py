@@ -64,6 +64,8 @@ def randomisation_cascade(
     *,
     steps: int = 4,
     seed: int = 0,
+    original: Maps | None = None,
+    random: Maps | None = None,
 ) -> Cascade:
     """Compare the maps with those of ever more randomised models.
 
@@ -74,20 +76,29 @@ def randomisation_cascade(
         chosen: which images and labels to compare.
         steps: models on the way to a wholly random one.
         seed: of the weights.
+        original: maps of the trained model, where they are known.
+        random: maps of the wholly random one of this seed, where they are known.
     """
-    original = _rows(explainer.explain(classifier, images), chosen)
+    trained = _rows(explainer.explain(classifier, images) if original is None else original, chosen)
     shares = np.arange(1, steps + 1) / steps
-    correlation, similarity = np.empty((2, steps, len(original)))
-    for step, share in enumerate(shares):
-        model = randomised(classifier, share=float(share), seed=seed)
-        changed = _rows(explainer.explain(model, images), chosen)
-        correlation[step] = alikeness(original, changed)
-        similarity[step] = [_ssim(a, b) for a, b in zip(original, changed, strict=True)]
+    correlation, similarity = np.empty((2, steps, len(trained)))
+    for step, share in enumerate(shares.tolist()):
+        known = random if share == 1 else None
+        if known is None:
+            known = explainer.explain(randomised(classifier, share=share, seed=seed), images)
+        changed = _rows(known, chosen)
+        correlation[step] = alikeness(trained, changed)
+        similarity[step] = [_ssim(a, b) for a, b in zip(trained, changed, strict=True)]
     return Cascade(shares, correlation, similarity)
 
 
 def max_sensitivity(
-    explainer: Explainer, classifier: Classifier, images: Images, noise: Float[Tensor, "R B C *space"]
+    explainer: Explainer,
+    classifier: Classifier,
+    images: Images,
+    noise: Float[Tensor, "R B C *space"],
+    *,
+    original: Maps | None = None,
 ) -> Float[Tensor, "B L"]:
     """Largest relative change of a map when its image changes a little.
 
@@ -96,16 +107,17 @@ def max_sensitivity(
         classifier: the model explained.
         images: `(B, C, *space)`, 0 to 255.
         noise: small changes to try, in grey levels; the paper draws them uniformly within a radius.
+        original: maps of the images as they are, where they are known.
 
     Returns:
         Norm of the change over the norm of the map (over 1 where the map is empty); small is stable.
     """
     images = images.to(classifier.mean)
-    original = explainer.explain(classifier, images).flatten(2)
-    size = original.norm(dim=2)
+    before = (explainer.explain(classifier, images) if original is None else original).flatten(2)
+    size = before.norm(dim=2)
     size = torch.where(size > 0, size, torch.ones_like(size))
     changes = [
-        (explainer.explain(classifier, images + n).flatten(2) - original).norm(dim=2) / size for n in noise.to(images)
+        (explainer.explain(classifier, images + n).flatten(2) - before).norm(dim=2) / size for n in noise.to(images)
     ]
     return torch.stack(changes).amax(dim=0)
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from resight.explain.base import Explainer, Images, Maps
-from resight.explain.faithfulness import infidelity, road
+from resight.explain.base import Explainer, Images
+from resight.explain.faithfulness import PerturbationCurves, infidelity, road
 from resight.explain.localisation import LocalisationScores, centre_map, localise, means_by_patient
-from resight.explain.sanity import alikeness, max_sensitivity, randomisation_cascade, randomised
-from resight.explain.trust import TrustOptions, Verdict, default_pairs, judge
+from resight.explain.sanity import alikeness, max_sensitivity, randomisation_cascade
+from resight.explain.trust import Compared, TrustOptions, Verdict, default_pairs, judge_maps
 from resight.models import Classifier
 from resight.settings import plain
 from resight.types import MetricValue, Task
@@ -99,18 +99,10 @@ def score_maps(
         notes.append("No reference lies on these images: whether maps hit findings was not measured.")
     if patients is None:
         notes.append("No patients are known: every image counts as a patient, and intervals may be too narrow.")
-    explanation = explainer.predict_and_explain(classifier, images)
-    chosen = default_pairs(explanation.logits, references)
-    verdict = judge(
-        explainer,
-        classifier,
-        images,
-        chosen=chosen,
-        references=references,
-        control=control,
-        task=task,
-        options=options,
-    )
+    compared = Compared(explainer, classifier, images, control, options.seed)
+    maps = compared.explanation.maps
+    chosen = default_pairs(compared.explanation.logits, references)
+    verdict = judge_maps(compared, chosen, references, task, options)
     owners = np.arange(len(images)).astype(str) if patients is None else np.asarray(patients, dtype=object)
     owner = owners[chosen.nonzero()[:, 0].cpu().numpy()]
     faithfulness: dict[str, MetricValue] = {}
@@ -118,81 +110,81 @@ def score_maps(
     places: dict[str, LocalisationScores] = {}
     curves: dict[str, tuple[float, ...]] = {}
     if verdict.curves is not None:
-        faithfulness = _faithfulness(explainer, classifier, images, explanation.maps, chosen, verdict, task, owner)
         found = verdict.curves
+        faithfulness = _faithfulness(compared, chosen, found, task, owner)
         curves = {
             "share": tuple(found.share.tolist()),
             "deletion": tuple(found.deletion.mean(axis=0).tolist()),
             "insertion": tuple(found.insertion.mean(axis=0).tolist()),
         }
-    if explanation.maps[chosen].isfinite().all():
-        other_models = _other_models(explainer, classifier, control, images, explanation.maps, chosen, options, owner)
+    if maps[chosen].isfinite().all():
+        other_models = _other_models(compared, chosen, owner)
         if references is not None:
-            random = explainer.explain(randomised(classifier, seed=options.seed), images)
-            places = _places(explanation.maps, random, chosen, references, called, owner)
+            places = _places(compared, chosen, references, called, owner)
     return MapScores(
         method, len(images), int(chosen.sum()), verdict, faithfulness, other_models, places, curves, tuple(notes)
     )
 
 
 def _faithfulness(
-    explainer: Explainer,
-    classifier: Classifier,
-    images: Images,
-    maps: Maps,
+    compared: Compared,
     chosen: Bool[Tensor, "B L"],
-    verdict: Verdict,
+    curves: PerturbationCurves,
     task: Task,
     owner: Shaped[np.ndarray, " P"],
 ) -> dict[str, MetricValue]:
-    assert verdict.curves is not None
+    explainer, classifier, images = compared.explainer, compared.classifier, compared.images
+    maps = compared.explanation.maps
     generator = torch.Generator().manual_seed(0)
     space = images.shape[2:]
     noise = 255 * _INFIDELITY_NOISE * torch.randn(_REPEATS, len(images), 1, *space, generator=generator)
     radius = 255 * _SENSITIVITY_RADIUS
     small = radius * (2 * torch.rand(_REPEATS, *images.shape, generator=generator) - 1)
     rows = {
-        "deletion_auc": verdict.curves.deletion_auc,
-        "insertion_auc": verdict.curves.insertion_auc,
-        "gain": verdict.curves.gain,
+        "deletion_auc": curves.deletion_auc,
+        "insertion_auc": curves.insertion_auc,
+        "gain": curves.gain,
         "road": road(classifier, images, maps, chosen, task=task),
         "infidelity": _of_pairs(infidelity(classifier, images, maps, noise, normalise=True), chosen),
-        "max_sensitivity": _of_pairs(max_sensitivity(explainer, classifier, images, small), chosen),
+        "max_sensitivity": _of_pairs(max_sensitivity(explainer, classifier, images, small, original=maps), chosen),
     }
     return means_by_patient(np.stack(list(rows.values()), axis=1), tuple(rows), owner)
 
 
 def _other_models(
-    explainer: Explainer,
-    classifier: Classifier,
-    control: Classifier | None,
-    images: Images,
-    maps: Maps,
-    chosen: Bool[Tensor, "B L"],
-    options: TrustOptions,
-    owner: Shaped[np.ndarray, " P"],
+    compared: Compared, chosen: Bool[Tensor, "B L"], owner: Shaped[np.ndarray, " P"]
 ) -> dict[str, MetricValue]:
-    cascade = randomisation_cascade(explainer, classifier, images, chosen, steps=_CASCADE_STEPS, seed=options.seed)
+    maps = compared.explanation.maps
+    cascade = randomisation_cascade(
+        compared.explainer,
+        compared.classifier,
+        compared.images,
+        chosen,
+        steps=_CASCADE_STEPS,
+        seed=compared.seed,
+        original=maps,
+        random=compared.random,
+    )
     rows = {
         f"{share:.0%} of the layers random": values
         for share, values in zip(cascade.randomised, cascade.spearman, strict=True)
     }
-    if control is not None:
-        permuted = explainer.explain(control, images)
-        rows["trained on permuted labels"] = alikeness(*(part[chosen].cpu().numpy() for part in (maps, permuted)))
+    if compared.permuted is not None:
+        pair = (part[chosen].cpu().numpy() for part in (maps, compared.permuted))
+        rows["trained on permuted labels"] = alikeness(*pair)
     return {name: _mean_of_known(values, owner) for name, values in rows.items()}
 
 
 def _places(
-    maps: Maps,
-    random: Maps,
+    compared: Compared,
     chosen: Bool[Tensor, "B L"],
     references: Bool[np.ndarray, "B L *space"],
     called: Bool[np.ndarray, "B L"] | None,
     owner: Shaped[np.ndarray, " P"],
 ) -> dict[str, LocalisationScores]:
     pairs = chosen.cpu().numpy()
-    regions, explained, others = references[pairs], *(part[chosen].cpu().numpy() for part in (maps, random))
+    explained, others = (part[chosen].cpu().numpy() for part in (compared.explanation.maps, compared.random))
+    regions = references[pairs]
     centre = np.broadcast_to(centre_map(regions.shape[1:]), regions.shape)
     patients = [str(name) for name in owner]
     found = {"these maps": localise(explained, regions, patients=patients)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from resight.errors import DataError
-from resight.explain.base import Explainer, Images
+from resight.explain.base import Explainer, Explanation, Images, Maps
 from resight.explain.faithfulness import PerturbationCurves, perturbation_curves
 from resight.explain.localisation import centre_map, localise
 from resight.explain.sanity import alikeness, randomised
@@ -57,6 +58,49 @@ class Verdict:
     curves: PerturbationCurves | None = None
 
 
+class Compared:
+    """Maps of a model and of networks that know nothing, each made when first asked for and then kept.
+
+    Args:
+        explainer: the method.
+        classifier: the model.
+        images: `(B, C, *space)`, prepared, 0 to 255.
+        control: the same network trained on permuted labels.
+        seed: of the random weights.
+    """
+
+    def __init__(
+        self, explainer: Explainer, classifier: Classifier, images: Images, control: Classifier | None, seed: int
+    ) -> None:
+        self.explainer, self.classifier, self.images, self.seed = explainer, classifier, images, seed
+        self._control = control
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """Of the model."""
+        return self.explainer.predict_and_explain(self.classifier, self.images)
+
+    @cached_property
+    def random(self) -> Maps:
+        """When all weights are random."""
+        return self.explainer.explain(randomised(self.classifier, seed=self.seed), self.images)
+
+    @cached_property
+    def permuted(self) -> Maps | None:
+        """Of the control; None without one.
+
+        Raises:
+            DataError: the control has other labels than the model.
+        """
+        if self._control is None:
+            return None
+        maps, expected = self.explainer.explain(self._control, self.images), self.explanation.maps.shape
+        if maps.shape != expected:
+            found = f"a control with {maps.shape[1]} labels"
+            raise DataError(found, where="explanations", expected=f"{expected[1]}, as the model")
+        return maps
+
+
 def judge(
     explainer: Explainer,
     classifier: Classifier,
@@ -84,34 +128,46 @@ def judge(
         DataError: no image and label is chosen, or references or the control's labels do not fit the maps.
     """
     options = options or TrustOptions()
-    explanation = explainer.predict_and_explain(classifier, images)
-    maps = explanation.maps
+    compared = Compared(explainer, classifier, images, control, options.seed)
+    if chosen is None:
+        chosen = default_pairs(compared.explanation.logits, references)
+    return judge_maps(compared, chosen, references, task, options)
+
+
+def judge_maps(
+    compared: Compared,
+    chosen: Bool[Tensor, "B L"],
+    references: Bool[np.ndarray, "B L *space"] | None,
+    task: Task,
+    options: TrustOptions,
+) -> Verdict:
+    """The verdict on maps that are needed elsewhere too. Arguments and errors as `judge`."""
+    maps = compared.explanation.maps
     if references is not None and references.shape != maps.shape:
         found = f"references {references.shape}"
         raise DataError(found, where="explanations", expected=f"{tuple(maps.shape)}, as the maps")
-    if chosen is None:
-        chosen = default_pairs(explanation.logits, references)
     if not chosen.any():
         raise DataError("no image and label is chosen", where="explanations", expected="one or more")
     measures: dict[str, float] = {}
     reasons = list(_check_values(maps[chosen].flatten(1), measures))
     curves: PerturbationCurves | None = None
     if not reasons:
-        random = explainer.explain(randomised(classifier, seed=options.seed), images)[chosen].cpu().numpy()
-        explained = maps[chosen].cpu().numpy()
+        explained, random = (part[chosen].cpu().numpy() for part in (maps, compared.random))
         curves = perturbation_curves(
-            classifier, images, maps, chosen, task=task, fill=options.fill, steps=options.steps
+            compared.classifier,
+            compared.images,
+            maps,
+            chosen,
+            task=task,
+            fill=options.fill,
+            steps=options.steps,
         )
         reasons += _check_other_maps(explained, random, "weights", options.largest_spearman, measures)
-        if control is not None:
-            other = explainer.explain(control, images)
-            if other.shape != maps.shape:
-                found = f"a control with {other.shape[1]} labels"
-                raise DataError(found, where="explanations", expected=f"{maps.shape[1]}, as the model")
-            permuted = other[chosen].cpu().numpy()
+        if compared.permuted is not None:
+            permuted = compared.permuted[chosen].cpu().numpy()
             reasons += _check_other_maps(explained, permuted, "labels", options.largest_spearman, measures)
         reasons += _check_faithfulness(curves, measures)
-        errors = explainer.completeness_error(classifier, images, maps)
+        errors = compared.explainer.completeness_error(compared.classifier, compared.images, maps)
         if errors is not None:
             reasons += _check_completeness(errors[chosen], options.largest_completeness_error, measures)
         if references is not None:
