@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,13 +16,23 @@ from resight.cohorts import PhantomOptions, write_phantom
 
 @pytest.fixture(scope="module")
 def singles(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on one image a patient, so that its bundle has something to remember."""
+    """A finished run on one image a patient, so that its bundle has something to remember, with readings beside it."""
     folder = tmp_path_factory.mktemp("singles")
     findings = ("Cardiomegaly", "Effusion")
     write_phantom(
         PhantomOptions(images=140, size_px=40, findings=findings, prevalence=0.4, images_per_patient=1), folder
     )
+    table = pd.read_csv(folder / "cohort.csv")
+    rng = np.random.default_rng(0)
+    readings = [
+        table[["image"]].assign(label=name, reader=reader, arm=arm, decision=table[name] ^ (rng.random(140) < wrong))
+        for name in findings
+        for reader in ("anna", "ben")
+        for arm, wrong in (("unaided", 0.2), ("aided", 0.1))
+    ]
+    pd.concat(readings).astype({"decision": int}).to_csv(folder / "readings.csv", index=False)
     settings = ["--set", f"cohort.path={folder / 'cohort.csv'}", "--set", "training.epochs=1"]
+    settings += ["--set", f"report.readings={folder / 'readings.csv'}"]
     assert main(["train", str(experiment), "--out", str(folder / "run"), *settings]) == 0
     return folder
 
@@ -124,3 +135,26 @@ def test_report_and_card_say_what_is_known_of_groups(run_folder: Path) -> None:
     assert "Results by group" in report
     assert "cannot be told: too few patients in the groups" in report
     assert "too few patients in the groups" in (run_folder / "bundle" / "card.md").read_text()
+
+
+def test_report_and_card_say_what_people_add_and_what_drift_would_be_noticed(singles: Path) -> None:
+    report = " ".join((singles / "run" / "report.html").read_text().split())
+    for title in ("People and model", "Readers with and without the model: Effusion", "Drift"):
+        assert f">{title}</h2>" in report
+    assert "Effusion, policy learned: Together:" in report
+    card = (singles / "run" / "bundle" / "card.md").read_text()
+    assert "## People and model\n\n- Cardiomegaly, policy learned: Together:" in card
+    assert "## Drift\n\n- Later cases are compared with" in card
+
+
+def test_readings_that_cannot_be_used_stop_a_run_before_it_trains(
+    resight: Any, experiment: Path, singles: Path
+) -> None:
+    wrong = singles / "aided.csv"
+    pd.read_csv(singles / "readings.csv").query("arm == 'aided'").to_csv(wrong, index=False)
+    run = singles / "refused"
+    given = ("--set", f"cohort.path={singles / 'cohort.csv'}", "--set", f"report.readings={wrong}")
+    answer = resight("train", experiment, "--out", run, *given)
+    assert answer.code == 4
+    assert "arms aided; expected an arm 'unaided'" in answer.complaint
+    assert not (run / "checkpoints").exists()

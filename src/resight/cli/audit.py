@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from resight.cli.console import check_free, fresh, result_json, result_table, say
-from resight.errors import SettingsError
+from resight.cli.group_arguments import GroupArguments
+from resight.cli.results import estimate, p_value
 
 if TYPE_CHECKING:  # it brings pandas, which --help does not need
     from resight.fairness import Audit
-    from resight.types import MetricValue
 
 _SHOWN = ("auroc", "sensitivity", "specificity", "ppv", "observed_minus_expected")
 _MOST_ROWS = 24
@@ -23,16 +23,11 @@ _MOST_ROWS = 24
 def audit(
     predictions: Path,
     *,
-    by: str,
-    edges: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    split: str | None = None,
+    groups: GroupArguments,
     min_images: int = 20,
-    min_events: int = 10,
-    bootstrap: int = 1000,
     confidence: float = 0.95,
     alpha: float = 0.05,
     healthy: str = "No Finding",
-    seed: int = 0,
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
@@ -41,38 +36,20 @@ def audit(
 
     Args:
         predictions: CSV or Parquet, with the attributes as columns.
-        by: attributes, comma-separated; `sex+age` for their intersection.
-        edges: edges of a numeric attribute, as in `age=18,40,65`; decades of age and quartiles when not given.
-        split: rows to audit; `test` where there is one, otherwise all; `all` takes every row.
+        groups: which groups, of which rows.
         min_images: groups of fewer images are counted and not measured.
-        min_events: a rate needs so many patients under its bar.
-        bootstrap: replicates by patient; 0 leaves bootstrap intervals away.
         confidence: coverage of the intervals.
         alpha: a corrected p below this is called a difference.
         healthy: label that says that nothing was found.
-        seed: of the bootstrap.
         out: also write everything there, as JSON.
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.fairness import AuditOptions
     from resight.fairness import audit as judge
     from resight.predictions import Predictions
-    from resight.settings import validate, write_json
+    from resight.settings import write_json
 
-    given = {
-        "by": attributes(by),
-        "edges": dict(edge(entry) for entry in edges),
-        "split": split,
-        "min_images": min_images,
-        "min_events": min_events,
-        "bootstrap": bootstrap,
-        "confidence": confidence,
-        "alpha": alpha,
-        "healthy": healthy,
-        "seed": seed,
-    }
-    options = validate(AuditOptions, given, where="command line")
+    options = groups.options(min_images=min_images, confidence=confidence, alpha=alpha, healthy=healthy)
     if out is not None:
         check_free(out, force=force)
     found = judge(Predictions.read(predictions), options)
@@ -84,25 +61,6 @@ def audit(
     else:
         _show(found, predictions.name)
     return 0
-
-
-def attributes(text: str) -> tuple[str, ...]:
-    """`sex,age,sex+age` as a tuple."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def edge(entry: str) -> tuple[str, tuple[float, ...]]:
-    """`age=18,40,65` as a name and numbers.
-
-    Raises:
-        SettingsError: it is not of that form.
-    """
-    name, _, numbers = entry.partition("=")
-    try:
-        return name.strip(), tuple(float(number) for number in numbers.split(","))
-    except ValueError:
-        expected = "attribute=number,number,..."
-        raise SettingsError(f"edges {entry!r}", where="--edges", expected=expected) from None
 
 
 def _show(found: Audit, name: str) -> None:
@@ -160,18 +118,8 @@ def _show_gaps(found: Audit) -> None:
         result_table(("by", "gap", "widest for", "largest less smallest", "worst", "best"), rows)
 
 
-def estimate(value: MetricValue) -> str:
-    """A value for a table, or that there is none and of how many."""
-    return f"not estimable ({value.n})" if isnan(value.value) else str(value)
-
-
 def _words(metric: str) -> str:
     return {"auroc": "AUROC", "ppv": "PPV"}.get(metric, metric.replace("_", " "))
-
-
-def p_value(value: float) -> str:
-    """A p for a table; empty where there is none."""
-    return "" if isnan(value) else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 
 def _shares(shares: Mapping[str, float]) -> str:

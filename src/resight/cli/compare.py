@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from resight.cli.console import result_json, result_table, say
+from resight.cli.results import estimate, p_value
 
 if TYPE_CHECKING:
     from resight.evaluation import PrognosisComparison
@@ -59,12 +60,12 @@ def compare(
     rows = [
         (
             label.label,
-            f"{label.auroc_a.value:.3f}",
-            f"{label.auroc_b.value:.3f}",
+            *(
+                f"{value.value:.3f}" if value.value == value.value else estimate(value)
+                for value in (label.auroc_a, label.auroc_b)
+            ),
             label.difference,
-            f"{label.p:.4f}",
-            f"{label.p_holm:.4f}",
-            f"{label.mcnemar_p_holm:.4f}",
+            *map(p_value, (label.p, label.p_holm, label.mcnemar_p_holm)),
         )
         for label in comparison.labels
     ]
@@ -88,7 +89,7 @@ def _prognoses(comparison: PrognosisComparison, as_json: bool) -> int:
         return 0
     result_table(
         ("concordance (Uno) a", "concordance (Uno) b", "b - a", "p"),
-        [(str(comparison.uno_a), str(comparison.uno_b), comparison.difference, f"{comparison.p:.4f}")],
+        [(str(comparison.uno_a), str(comparison.uno_b), comparison.difference, p_value(comparison.p))],
         title=f"{comparison.events} events among {comparison.images} images of {comparison.patients} patients",
     )
     for note in comparison.notes:

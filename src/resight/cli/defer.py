@@ -7,7 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, result_json, result_table, say
+from resight.cli.console import result_table, say
+from resight.cli.reading_arguments import ReadingArguments
+
+_USUAL = ReadingArguments()
 
 
 def defer(
@@ -16,16 +19,10 @@ def defer(
     *,
     policy: str = "learned",
     option: Annotated[list[str] | None, Parameter(name="--option", negative="")] = None,
-    label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
     arm: str = "unaided",
     tune: str = "validation",
     test: str = "test",
-    bootstrap: int = 1000,
-    seed: int = 0,
-    report: Path | None = None,
-    out: Path | None = None,
-    force: Annotated[bool, Parameter(negative="")] = False,
-    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+    judging: ReadingArguments = _USUAL,
 ) -> int:
     """Decide which images the model settles and which people read, and judge the team.
 
@@ -36,56 +33,40 @@ def defer(
         readings: table with `image`, `reader` and `decision`, and `label` where there are several.
         policy: band, learned or second_reader; see `resight list`.
         option: of the policy, as `key=value`; may be given more than once.
-        label: judge these alone; may be given more than once.
         arm: arm of the readings; people must not have seen the model.
         tune: split the policy is tuned on.
         test: split it is judged on.
-        bootstrap: replicates by patient.
-        seed: of the bootstrap.
-        report: also write an HTML page there.
-        out: also write all figures there, as JSON.
-        force: replace `report` and `out`.
-        as_json: print the result for programs.
+        judging: labels, resampling and output.
     """
-    from resight.evidence import team_page, write_page
-    from resight.predictions import Predictions
-    from resight.settings import parse_overrides, write_json
-    from resight.teaming import Readings, build_policy, evaluate_team, label_cases
+    from resight.evidence import team_page
+    from resight.settings import parse_overrides
+    from resight.teaming import judge_teams
 
-    table = Predictions.read(predictions)
-    only = table.labels[0] if len(table.labels) == 1 else "label"
-    opinions = Readings.read(readings, only_label=only)
-    tuning, judged = (opinions.with_reference(table.part(split=split)) for split in (tune, test))
-    options = parse_overrides(option or ())
-    results = [
-        evaluate_team(
-            build_policy(policy, **options),
-            policy,
-            label_cases(tuning, name, arm),
-            label_cases(judged, name, arm),
-            name,
-            replicates=bootstrap,
-            seed=seed,
-        )
-        for name in label or judged.labels
-    ]
-    if report is not None:
-        write_page(fresh(report, force=force), team_page(results))
-        say(f"written: {report}")
-    if out is not None:
-        write_json(fresh(out, force=force), [result.to_dict() for result in results])
-        say(f"written: {out}")
-    if as_json:
-        result_json([result.to_dict() for result in results])
+    table, opinions = judging.read(predictions, readings)
+    teams = judge_teams(
+        table,
+        opinions,
+        policy,
+        parse_overrides(option or ()),
+        labels=judging.label,
+        arm=arm,
+        tune=tune,
+        test=test,
+        replicates=judging.bootstrap,
+        seed=judging.seed,
+    )
+    if judging.deliver(teams.to_list(), lambda: team_page(teams)):
         return 0
     rows = [
         (result.label, who, values["sensitivity"], values["specificity"])
-        for result in results
+        for result in teams.results
         for who, values in (*result.rates.items(), *result.differences.items())
     ]
     result_table(("label", "who", "sensitivity", "specificity"), rows, title=f"policy {policy}")
-    for result in results:
+    for result in teams.results:
         say(f"{result.label}: {result.readings} readings an image, {result.read_by_nobody} settled by the model alone")
         for note in result.notes:
-            say(f"note: {note}")
+            say(f"note: {result.label}: {note}")
+    for label, reason in teams.undefined.items():
+        say(f"note: {label}: not estimable ({reason})")
     return 0

@@ -7,21 +7,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from resight.cli.audit import attributes, edge
 from resight.cli.console import check_free, fresh, result_json, result_table, say
+from resight.cli.group_arguments import GroupArguments
 
 
 def mitigate(
     predictions: Path,
     *,
-    by: str,
+    groups: GroupArguments,
     method: Literal["equal_sensitivity", "equalised_odds", "recalibrate"] = "equal_sensitivity",
     against: Path | None = None,
-    edges: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    split: str | None = None,
-    min_events: int = 10,
-    bootstrap: int = 1000,
-    seed: int = 0,
     out: Path | None = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
@@ -32,32 +27,18 @@ def mitigate(
 
     Args:
         predictions: predictions table of the usual model.
-        by: one attribute, or several joined by `+`.
+        groups: which groups, of which rows; a method takes one attribute, or several joined by `+`.
         method: what is made alike: sensitivity, sensitivity and false positive rate, or calibration.
         against: predictions table of another model on the same images, to be judged instead of a method.
-        edges: edges of a numeric attribute, as in `age=18,40,65`.
-        split: rows to judge; `test` where there is one, otherwise all.
-        min_events: patients of both classes without which a group does not count.
-        bootstrap: replicates by patient.
-        seed: of the bootstrap.
         out: predictions table with the new decisions or probabilities.
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.fairness import AuditOptions, effects
+    from resight.fairness import effects
     from resight.fairness import mitigate as mend
     from resight.predictions import Predictions
-    from resight.settings import validate
 
-    given = {
-        "by": attributes(by),
-        "edges": dict(edge(entry) for entry in edges),
-        "split": split,
-        "min_events": min_events,
-        "bootstrap": bootstrap,
-        "seed": seed,
-    }
-    options = validate(AuditOptions, given, where="command line")
+    options = groups.options()
     if out is not None:
         check_free(out, force=force)
     table = Predictions.read(predictions)

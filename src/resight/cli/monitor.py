@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from resight.cli.console import check_free, fresh, result_json, result_table, say
+from resight.cli.results import p_value
 from resight.errors import BundleError
 
 if TYPE_CHECKING:  # they bring pandas, which --help does not need
@@ -77,8 +78,6 @@ def _reference(path: Path) -> Reference:
 
 
 def _show(found: Watch) -> None:
-    from resight.cli.audit import p_value
-
     rows = [
         (
             one.column,

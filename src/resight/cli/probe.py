@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.audit import attributes, estimate, p_value
 from resight.cli.console import progress_bars, result_json, result_table, say
+from resight.cli.group_arguments import attributes
+from resight.cli.results import estimate, p_value
 from resight.errors import BundleError, SettingsError, nearest
 
 if TYPE_CHECKING:  # they bring pandas and torch, which --help does not need

@@ -7,9 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, result_json, result_table, say
+from resight.cli.console import fresh, result_table, say
+from resight.cli.reading_arguments import ReadingArguments
+from resight.cli.results import p_value
 
-Json = Annotated[bool, Parameter("--json", negative="")]
+_USUAL = ReadingArguments()
 Flag = Annotated[bool, Parameter(negative="")]
 Names = Annotated[list[str], Parameter(negative="")]
 
@@ -58,48 +60,24 @@ def design(
     return 0
 
 
-def analyse(
-    readings: Path,
-    predictions: Path,
-    *,
-    label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
-    report: Path | None = None,
-    out: Path | None = None,
-    force: Flag = False,
-    as_json: Json = False,
-) -> int:
+def analyse(readings: Path, predictions: Path, *, judging: ReadingArguments = _USUAL) -> int:
     """Compare the arms of a reader study for other readers and other cases.
 
     Args:
         readings: table with `image`, `reader`, `arm`, and `rating` or `decision`.
         predictions: predictions table with the reference standard in `target` and the model's decisions.
-        label: analyse these alone; may be given more than once.
-        bootstrap: replicates by patient, for kappa.
-        seed: of the bootstrap.
-        report: also write an HTML page there.
-        out: also write all figures there, as JSON.
-        force: replace `report` and `out`.
-        as_json: print the result for programs.
+        judging: labels, resampling (of kappa) and output.
     """
-    from resight.evidence import study_page, write_page
-    from resight.predictions import Predictions
-    from resight.settings import write_json
-    from resight.teaming import Readings, analyse_study
+    from resight.evidence import study_page
+    from resight.teaming import analyse_study
 
-    table = Predictions.read(predictions)
-    only = table.labels[0] if len(table.labels) == 1 else "label"
-    joined = Readings.read(readings, only_label=only).with_reference(table)
-    results = [analyse_study(joined, name, replicates=bootstrap, seed=seed) for name in label or joined.labels]
-    if report is not None:
-        write_page(fresh(report, force=force), study_page(results))
-        say(f"written: {report}")
-    if out is not None:
-        write_json(fresh(out, force=force), [result.to_dict() for result in results])
-        say(f"written: {out}")
-    if as_json:
-        result_json([result.to_dict() for result in results])
+    table, opinions = judging.read(predictions, readings)
+    joined = opinions.with_reference(table)
+    results = [
+        analyse_study(joined, name, replicates=judging.bootstrap, seed=judging.seed)
+        for name in judging.label or joined.labels
+    ]
+    if judging.deliver([result.to_dict() for result in results], lambda: study_page(results)):
         return 0
     rows = [
         (
@@ -108,7 +86,7 @@ def analyse(
             f"{result.arms[later]} - {result.arms[earlier]}",
             test.generalises_to,
             value,
-            f"{test.p:.4f}",
+            p_value(test.p),
         )
         for result in results
         for figure, found in result.figures.items()

@@ -1,8 +1,9 @@
-"""Evaluations and comparisons as tables for people."""
+"""Evaluations and comparisons as tables for people, and how values stand in such tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from typing import TYPE_CHECKING
 
 from resight.cli.console import result_table, say
@@ -70,6 +71,16 @@ def show_inputs(inputs: InputReport) -> None:
     result_table(("inputs", inputs.metric, "gain of all inputs", "p"), rows)
     for sentence in inputs.sentences:
         say(sentence)
+
+
+def estimate(value: MetricValue) -> str:
+    """A value for a table, or that there is none and of how many."""
+    return f"not estimable ({value.n})" if isnan(value.value) else str(value)
+
+
+def p_value(value: float) -> str:
+    """A p for a table; empty where there is none."""
+    return "" if isnan(value) else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 
 def _cells(metrics: Mapping[str, MetricValue], names: list[str] | tuple[str, ...]) -> list[str]:

@@ -15,12 +15,13 @@ from resight.evidence.content import (
     SubgroupRow,
 )
 from resight.evidence.doubt import doubt_section
+from resight.evidence.drift import drift_section, drift_words
 from resight.evidence.explained import write_evidence_page
 from resight.evidence.explanations import explanation_section, verdict_words
 from resight.evidence.pack import PackContent, checklists_csv, missing_in_pack, pack_page
 from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.pdf import write_pdf
-from resight.evidence.people import study_page, team_page, worklist_page
+from resight.evidence.people import study_page, study_section, team_page, team_section, team_words, worklist_page
 from resight.evidence.report import render_report, write_report
 from resight.evidence.risks import RISK_FILE, RiskFile, draft_text, read_risks
 from resight.evidence.software import bill_of_materials
@@ -47,6 +48,8 @@ __all__ = [
     "checklists_csv",
     "doubt_section",
     "draft_text",
+    "drift_section",
+    "drift_words",
     "explanation_section",
     "missing_in_pack",
     "pack_page",
@@ -56,7 +59,10 @@ __all__ = [
     "render_page",
     "render_report",
     "study_page",
+    "study_section",
     "team_page",
+    "team_section",
+    "team_words",
     "verdict_words",
     "worklist_page",
     "write_evidence_page",

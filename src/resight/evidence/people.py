@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from resight.evidence.figures import Axis, Chart, Line, legend
 from resight.evidence.page import Page, Section
-from resight.evidence.plots import Figure, Group
+from resight.evidence.plots import FEW, Figure, Group
 from resight.evidence.tables import Row, Table
 from resight.evidence.wording import cell, number, plural
-from resight.teaming import MultiReader, StudyResult, TeamResult, WorklistResult
+from resight.teaming import MultiReader, StudyResult, TeamResult, Teams, WorklistResult
 from resight.types import MetricValue
 
 _ENDS = np.array([0.0, 1.0])
+_SIZE = (360, 320)
 _WHO = {"model": "Model alone", "readers": "Readers alone", "team": "Together"}
 
 
-def team_page(results: Sequence[TeamResult]) -> Page:
+def team_page(teams: Teams) -> Page:
     """What a policy does, one section a label."""
+    policy = teams.results[0].policy
+    sections = [team_section(Teams((result,), {}), result.label) for result in teams.results]
     return Page(
         kind="People and model",
-        title=f"Deferral by the policy {results[0].policy}",
+        title=f"Deferral by the policy {policy}",
         lead="Whether model and readers together do better than either alone, on patients the policy was not tuned on.",
-        sections=tuple(_team_section(result) for result in results),
+        warnings=tuple(_not_estimable(teams)),
+        sections=tuple(sections),
     )
 
 
@@ -35,7 +40,7 @@ def study_page(results: Sequence[StudyResult]) -> Page:
         kind="Reader study",
         title=f"Reader study with {plural(len(results[0].arms), 'arm')}",
         lead="Arms are compared for other readers and other cases of the same kind (Obuchowski and Rockette).",
-        sections=tuple(_study_section(result) for result in results),
+        sections=tuple(study_section(result, result.label) for result in results),
     )
 
 
@@ -72,27 +77,61 @@ def worklist_page(result: WorklistResult, title: str) -> Page:
     )
 
 
-def _team_section(result: TeamResult) -> Section:
+def team_section(teams: Teams, title: str) -> Section:
+    """Model alone, readers alone and both together.
+
+    Args:
+        teams: of one policy; of several labels every row names its own, and only a few get charts.
+        title: of the section.
+    """
+    results = teams.results
+    several = len(results) > 1
+
+    def row(result: TeamResult, *cells: Any) -> Row:
+        return Row((result.label, *cells) if several else cells)
+
     rates = ("sensitivity", "specificity")
-    head = ("", *(rate.capitalize() for rate in rates))
-    rows = [Row((name, *(cell(result.rates[who][rate]) for rate in rates))) for who, name in _WHO.items()]
-    rows += [
-        Row((f"Together less {who.removeprefix('team - ')}", *(cell(values[rate]) for rate in rates)))
-        for who, values in result.differences.items()
+    rows = [
+        row(result, name, *(cell(values[rate]) for rate in rates))
+        for result in results
+        for name, values in (
+            *((name, result.rates[who]) for who, name in _WHO.items()),
+            *((f"Together less {who.removeprefix('team - ')}", v) for who, v in result.differences.items()),
+        )
     ]
-    work = (
-        Row(("People who look at an image", cell(result.readings, 2))),
-        Row(("Images the model settles alone", cell(result.read_by_nobody, 2))),
-    )
-    images, readers = plural(result.images, "image"), plural(result.readers, "reader")
+    work = [row(result, cell(result.readings, 2), cell(result.read_by_nobody, 2)) for result in results]
+    first = ("Label",) if several else ()
+    head, of_work = (*first, "", *map(str.capitalize, rates)), (*first, "People an image", "Settled by the model alone")
+    notes = [f"{result.label}: {note}" if several else note for result in results for note in result.notes]
+    images, readers = (plural(max(getattr(r, what) for r in results), what[:-1]) for what in ("images", "readers"))
     return Section(
-        result.label,
-        how=f"{images}, {readers}. Intervals by bootstrap over patients; they hold for these readers.",
-        sentences=(_verdict(result),),
-        charts=_team_charts(result),
-        tables=(Table("Rates", head, tuple(rows)), Table("Work", ("", "Mean"), work)),
-        notes=result.notes,
+        title,
+        how=f"{images}, {readers}. Tuned on other patients. Intervals by bootstrap over patients; they hold for these "
+        "readers.",
+        sentences=tuple(team_words(teams)),
+        charts=_team_charts(results) if len(results) <= FEW else None,
+        tables=(Table("Rates", head, tuple(rows)), Table("Work", of_work, tuple(work))),
+        notes=tuple(notes),
     )
+
+
+def team_words(teams: Teams) -> Iterator[str]:
+    """One sentence a label; of many labels, those in which something clearly differs."""
+    told = [result for result in teams.results if len(teams.results) <= FEW or _differs(result)]
+    for result in told:
+        yield f"{result.label}, policy {result.policy}: {_verdict(result)}"
+    if len(told) < len(teams.results):
+        yield f"No clear difference from either alone for {plural(len(teams.results) - len(told), 'other label')}."
+    yield from _not_estimable(teams)
+
+
+def _differs(result: TeamResult) -> bool:
+    return any(v.low > 0 or v.high < 0 for values in result.differences.values() for v in values.values())
+
+
+def _not_estimable(teams: Teams) -> Iterator[str]:
+    for label, reason in teams.undefined.items():
+        yield f"{label}: not estimable ({reason})."
 
 
 def _verdict(result: TeamResult) -> str:
@@ -108,14 +147,25 @@ def _verdict(result: TeamResult) -> str:
     return f"Together: {said[0]}; {said[1]}."
 
 
-def _team_charts(result: TeamResult) -> Group | None:
-    if "model" not in result.curves:
-        return None
+def _team_charts(results: Sequence[TeamResult]) -> Group | None:
+    drawn = [(result.label, _team_lines(result)) for result in results if "model" in result.curves]
+    axes = Axis("False alarms (1 − specificity)"), Axis("Sensitivity")
+    figures = [
+        Figure(
+            name if len(drawn) > 1 else "",
+            Chart(f"{name}: model, readers and both together", *axes, lines, _SIZE).svg(),
+        )
+        for name, lines in drawn
+    ]
+    return Group(tuple(figures), legend(drawn[0][1])) if drawn else None
+
+
+def _team_lines(result: TeamResult) -> tuple[Line, ...]:
     x, y = (np.asarray(axis, dtype=np.float64) for axis in result.curves["model"])
     readers: Mapping[str, Sequence[float]] = result.curves["readers"]
     points = np.array(list(readers.values())).reshape(-1, 2)
     team = result.rates["team"]
-    lines = (
+    return (
         Line("Chance", _ENDS, _ENDS, "reference"),
         Line("Model", x, y),
         Line("Readers", points[:, 0], points[:, 1], "second", dots=True, joined=False),
@@ -128,17 +178,10 @@ def _team_charts(result: TeamResult) -> Group | None:
             joined=False,
         ),
     )
-    chart = Chart(
-        f"{result.label}: model, readers and both together",
-        Axis("False alarms (1 − specificity)"),
-        Axis("Sensitivity"),
-        lines,
-        (360, 320),
-    )
-    return Group((Figure("", chart.svg()),), legend(lines))
 
 
-def _study_section(result: StudyResult) -> Section:
+def study_section(result: StudyResult, title: str) -> Section:
+    """Arms of a reader study compared for one label."""
     tables = [_figure_table(name, found, result.arms) for name, found in result.figures.items()]
     if result.agreement:
         rows = tuple(Row((name, cell(value))) for name, value in result.agreement.items())
@@ -153,7 +196,7 @@ def _study_section(result: StudyResult) -> Section:
     if result.left_out:
         notes.append(f"{plural(result.left_out, 'image')} lack a reading or a reference and were left out.")
     how = f"{plural(result.cases, 'case')} read by everybody in every arm."
-    return Section(result.label, how=how, tables=tuple(tables), notes=tuple(notes))
+    return Section(title, how=how, tables=tuple(tables), notes=tuple(notes))
 
 
 _AUTOMATION = {

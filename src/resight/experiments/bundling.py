@@ -12,18 +12,17 @@ import torch
 
 from resight.errors import DataError, PredictionsError
 from resight.evaluation import Budgets
-from resight.experiments.groups import GroupFindings
 from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.experiments.trust_facts import trust_facts
-from resight.explain import MapScores, NearestCases, Verdict
+from resight.experiments.trust_facts import Trust, trust_facts
+from resight.explain import NearestCases, Verdict
 from resight.imaging import Sentinels, tone
 from resight.models import Classifier, Novelty, channels_last
 from resight.models.manifest import Manifest
-from resight.monitoring import fit_reference
+from resight.monitoring import Reference, fit_reference
 from resight.predictions import FEATURE, NOVELTY, Predictions
 
 _MOST_FOR_SENTINELS = 2_000
@@ -80,7 +79,7 @@ def _features(model: Classifier, prepared: Prepared, rows: np.ndarray[Any, Any])
 
 def remember(
     prepared: Prepared, ensemble: Ensemble, judged: Judged, sentinels: Sentinels, novelty: Novelty | None, seed: int
-) -> dict[str, Any] | None:
+) -> Reference | None:
     """What incoming cases will be compared with; None where too few patients were held out.
 
     Besides scores and attributes it holds what `Predictor` writes of every image: alerts, tones, and where its features
@@ -102,7 +101,7 @@ def remember(
         for number, values in enumerate(novelty.coordinates(features).T, 1):
             table[f"{FEATURE}{number}"] = np.repeat(values, n_labels)
     try:
-        return fit_reference(Predictions(table, held_out.labels, held_out.task), seed=seed).to_dict()
+        return fit_reference(Predictions(table, held_out.labels, held_out.task), seed=seed)
     except PredictionsError:
         return None
 
@@ -114,10 +113,8 @@ def make_manifest(
     inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
-    reference: dict[str, Any] | None,
     budgets: Budgets | None,
-    scores: MapScores,
-    groups: GroupFindings,
+    trust: Trust,
 ) -> Manifest:
     """Describe a finished run's model.
 
@@ -128,10 +125,9 @@ def make_manifest(
         inputs: what each input adds, where there are several.
         sentinels: learned from the training images.
         record: of the run, for versions and counts.
-        reference: from `remember`.
         budgets: ways to run the network for less work.
-        scores: of the evidence maps; a failed verdict becomes a limit.
-        groups: what an audit by groups found; differences become limits.
+        trust: what was measured of maps and groups, of which failed verdicts and differences become limits; the
+            reference for drift.
     """
     figures = judged.evaluation
     versions = record["environment"]["versions"]
@@ -149,10 +145,14 @@ def make_manifest(
         operating_points=judged.operating_points,
         budgets=budgets,
         sentinels=sentinels.to_dict(),
-        reference=reference,
+        reference=None if trust.reference is None else trust.reference.to_dict(),
         intended_use=settings.intended_use,
-        limits=(*_limits(settings, judged, scores.verdict), *groups.sentences, *(inputs.sentences if inputs else ())),
-        trust=trust_facts(judged.uncertainty, groups, scores),
+        limits=(
+            *_limits(settings, judged, trust.scores.verdict),
+            *trust.groups.sentences,
+            *(inputs.sentences if inputs else ()),
+        ),
+        trust=trust_facts(judged.uncertainty, trust),
         metrics=_figures(judged, inputs) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),

@@ -18,17 +18,18 @@ from resight.evidence import (
     ReportContent,
     SplitSummary,
     doubt_section,
+    drift_section,
     explanation_section,
     verdict_words,
 )
 from resight.experiments.explaining import EXPLAINER
-from resight.experiments.groups import GroupFindings
 from resight.experiments.inputs import InputReport
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import SPLITS, Prepared
 from resight.experiments.settings import ExperimentSettings
-from resight.explain import MapScores, build_explainer, overlay
+from resight.experiments.trust_facts import Trust
+from resight.explain import build_explainer, overlay
 from resight.imaging import Sentinels
 from resight.settings import dump_toml
 from resight.types import Cohort, Progress
@@ -42,11 +43,10 @@ def report_content(
     prepared: Prepared,
     ensemble: Ensemble,
     judged: Judged,
-    groups: GroupFindings,
     inputs: InputReport | None,
     sentinels: Sentinels,
     record: dict[str, Any],
-    scores: MapScores,
+    trust: Trust,
     progress: Progress,
 ) -> ReportContent:
     """Gather everything the report shows."""
@@ -66,15 +66,20 @@ def report_content(
         examples=_examples(settings, prepared, ensemble, judged, progress),
         explained_by=EXPLAINER,
         limits=judged.notes,
-        sections=(doubt_section(judged.uncertainty, _set_notes(judged)), explanation_section(scores)),
+        sections=(
+            doubt_section(judged.uncertainty, _set_notes(judged)),
+            explanation_section(trust.scores),
+            *trust.people.sections,
+            drift_section(trust.reference, trust.rehearsal),
+        ),
         inputs=inputs.arms if inputs else (),
         inputs_say=inputs.sentences if inputs else (),
         prognosis=judged.prognosis,
-        verdict=(verdict_words(EXPLAINER, scores.verdict),),
+        verdict=(verdict_words(EXPLAINER, trust.scores.verdict),),
         alerts=_alerts(prepared, judged, sentinels),
-        subgroups=groups.rows,
-        group_findings=groups.sentences,
-        group_gaps=groups.gaps,
+        subgroups=trust.groups.rows,
+        group_findings=trust.groups.sentences,
+        group_gaps=trust.groups.gaps,
         provenance=record,
         settings_toml=dump_toml(settings),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -18,11 +18,14 @@ from resight.experiments.groups import group_findings
 from resight.experiments.inputs import InputReport, report_inputs
 from resight.experiments.judge import Judged, judge
 from resight.experiments.members import Ensemble, train_members
+from resight.experiments.people import people_findings, read_readings
 from resight.experiments.prepare import SPLITS, Prepared, prepare
 from resight.experiments.record import environment
 from resight.experiments.reporting import report_content
 from resight.experiments.settings import ExperimentSettings, ReportOptions, StoreOptions
+from resight.experiments.trust_facts import Trust
 from resight.models.bundle import save_bundle
+from resight.monitoring import MonitorOptions, rehearse
 from resight.settings import begin_with, load_toml, write_json
 from resight.training import TrainingOptions
 from resight.training.distributed import leader_first, ranks, wait_for_all
@@ -71,6 +74,7 @@ def train_experiment(
     with leader_first():
         open_run_folder(settings, folder, resume=resume or not mine.leads)
         prepared = prepare(settings, settings.store.folder or folder / "store", progress)
+    readings = read_readings(settings, prepared)
     ensemble = train_members(settings, prepared, folder / "checkpoints", resume=resume, progress=progress)
     progress("evaluate", 0, 1, "")
     judged = judge(settings, prepared, ensemble)
@@ -102,17 +106,23 @@ def train_experiment(
         with suppress(FileNotFoundError):
             shutil.rmtree(folder / made)
     novelty = fit_novelty(prepared, ensemble, settings.training.seed)
-    reference = remember(prepared, ensemble, judged, sentinels, novelty, settings.training.seed)
     budgets = None if study is None else study.budgets
     scores = score_evidence(settings, prepared, ensemble, judged, control)
     write_json(folder / "explanations.json", scores.to_dict())
-    groups = group_findings(settings, judged)
-    manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, reference, budgets, scores, groups)
+    reference = remember(prepared, ensemble, judged, sentinels, novelty, settings.training.seed)
+    trust = Trust(
+        scores,
+        group_findings(settings, judged),
+        people_findings(settings, judged, readings),
+        reference,
+        None if reference is None else rehearse(reference, alpha=MonitorOptions().alpha, seed=settings.training.seed),
+    )
+    manifest = make_manifest(settings, prepared, judged, inputs, sentinels, record, budgets, trust)
     save_bundle(folder / "bundle", ensemble.models, manifest, novelty)
     if control is not None:
         save_control(folder / CONTROL_FOLDER, control, manifest)
     training_cases(prepared, ensemble).save(folder / CASES_FILE)
-    content = report_content(settings, prepared, ensemble, judged, groups, inputs, sentinels, record, scores, progress)
+    content = report_content(settings, prepared, ensemble, judged, inputs, sentinels, record, trust, progress)
     content = replace(content, budgets=budget_lines(study))
     write_report(folder / "report.html", content)
     if not (settings.store.keep or settings.store.folder):

@@ -60,6 +60,9 @@ class ReportOptions(Options):
     references: Path | None = Field(
         default=None, description="table of boxes or folder of masks that evidence maps are scored against"
     )
+    readings: Path | None = Field(
+        default=None, description="table of what readers said of validation and test images, judged beside the model"
+    )
     label_randomisation: bool = Field(
         default=False,
         description="also train a network on permuted labels, whose maps must be others: about doubles the time",

@@ -1,31 +1,54 @@
-"""What a bundle's card says about groups, doubt and explanations: what was measured, in sentences."""
+"""What is measured beside the results, and what a bundle's card says of it: groups, explanations, people, drift."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from resight.evaluation import Uncertainty
-from resight.evidence import verdict_words
+from resight.evidence import drift_words, verdict_words
 from resight.experiments.groups import GroupFindings
+from resight.experiments.people import PeopleFindings
 from resight.explain import MapScores
+from resight.monitoring import Reference, Rehearsal
 
 _MOST_LABELS = 5
 """A card is read by people; all figures stand in the run's folder."""
 
 
-def trust_facts(uncertainty: Uncertainty, groups: GroupFindings, scores: MapScores) -> dict[str, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Trust:
+    """What report and bundle say besides results.
+
+    Attributes:
+        scores: of the evidence maps.
+        groups: of the audit.
+        people: readers beside the model.
+        reference: what later cases will be compared with; None where too few patients were held out.
+        rehearsal: the watch for drift tried out on it.
+    """
+
+    scores: MapScores
+    groups: GroupFindings
+    people: PeopleFindings
+    reference: Reference | None
+    rehearsal: Rehearsal | None
+
+
+def trust_facts(uncertainty: Uncertainty, trust: Trust) -> dict[str, tuple[str, ...]]:
     """Sentences by heading.
 
     Args:
         uncertainty: of the rows evaluated.
-        groups: of the audit.
-        scores: of the evidence maps.
+        trust: everything else.
     """
     return {
-        "Groups": (*groups.sentences, *groups.gaps),
+        "Groups": (*trust.groups.sentences, *trust.groups.gaps),
         "Doubt": tuple(_doubt(uncertainty)),
-        "Explanations": tuple(_explanations(scores)),
+        "Explanations": tuple(_explanations(trust.scores)),
+        "People and model": trust.people.sentences,
+        "Drift": tuple(drift_words(trust.reference, trust.rehearsal)),
     }
 
 

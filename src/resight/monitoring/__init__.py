@@ -3,6 +3,7 @@
 from resight.monitoring.drift import ColumnDrift
 from resight.monitoring.monitor import ALARM_EXIT, MonitorOptions, Watch, monitor
 from resight.monitoring.reference import Reference, fit_reference, read_reference
+from resight.monitoring.rehearsal import Rehearsal, rehearse
 from resight.monitoring.sequential import Alarm
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "ColumnDrift",
     "MonitorOptions",
     "Reference",
+    "Rehearsal",
     "Watch",
     "fit_reference",
     "monitor",
     "read_reference",
+    "rehearse",
 ]

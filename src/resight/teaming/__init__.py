@@ -8,6 +8,7 @@ from resight.teaming.readings import UNAIDED, Readings
 from resight.teaming.simulated_readers import SimulatedReaders, readings_table, simulate_ratings
 from resight.teaming.study_design import AIDED, StudyOptions, design_study
 from resight.teaming.team import LabelCases, TeamResult, evaluate_team, label_cases
+from resight.teaming.teams import Teams, judge_teams
 from resight.teaming.worklist import Studies, WorklistOptions, WorklistResult, simulate_worklist, studies
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "StudyResult",
     "TeamDecisions",
     "TeamResult",
+    "Teams",
     "WorklistOptions",
     "WorklistResult",
     "analyse",
@@ -39,6 +41,7 @@ __all__ = [
     "design_study",
     "evaluate_team",
     "fleiss_kappa",
+    "judge_teams",
     "label_cases",
     "mean_pairwise_kappa",
     "readings_table",

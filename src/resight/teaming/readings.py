@@ -6,6 +6,7 @@ optional `label`, `arm` (`unaided`, `aided`, ...), `patient_id`, `target`, `seco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,11 @@ class Readings:
         names = ("image", "patient_id", "label", "reader", "arm", "session")
         table = read_table(path, error=PredictionsError, text_columns=names)
         return cls.from_table(table, where=str(path), only_label=only_label)
+
+    @classmethod
+    def beside(cls, path: Path, labels: Sequence[str]) -> Readings:
+        """Read a table of images that have these labels; a single one needs no column. Errors as `read`."""
+        return cls.read(path, only_label=labels[0]) if len(labels) == 1 else cls.read(path)
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, *, where: str = "readings", only_label: str = "label") -> Readings:

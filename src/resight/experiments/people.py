@@ -1,0 +1,72 @@
+"""Readers beside the model of a finished run, for report and bundle: sections, and what follows in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resight.errors import PredictionsError
+from resight.evidence import Section, study_section, team_section, team_words
+from resight.experiments.judge import Judged
+from resight.experiments.prepare import Prepared
+from resight.experiments.settings import ExperimentSettings
+from resight.teaming import UNAIDED, Readings, analyse_study, judge_teams
+
+_POLICY = "learned"
+"""What the report tries; `resight defer` knows others."""
+_TITLE = "People and model"
+_MOST_STUDIES = 3
+"""Labels whose reader study is shown; all are analysed by `resight readerstudy analyse`."""
+
+
+@dataclass(frozen=True)
+class PeopleFindings:
+    """What the report shows.
+
+    Attributes:
+        sections: deferral, then the reader study of each label where readings have several arms.
+        sentences: about the team, for the bundle's card.
+    """
+
+    sections: tuple[Section, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+
+def read_readings(settings: ExperimentSettings, prepared: Prepared) -> Readings | None:
+    """The table named in `report.readings`; before training, so that a mistake in it costs nothing.
+
+    Raises:
+        PredictionsError: it is no table of readings, or none was made without the model.
+    """
+    path = settings.report.readings
+    if path is None:
+        return None
+    readings = Readings.beside(path, prepared.cohort.labels)
+    if UNAIDED not in readings.arms:
+        raise PredictionsError(f"arms {', '.join(readings.arms)}", where=str(path), expected=f"an arm {UNAIDED!r}")
+    return readings
+
+
+def people_findings(settings: ExperimentSettings, judged: Judged, readings: Readings | None) -> PeopleFindings:
+    """Judge model and readers as a team, tuned on validation and judged on test images.
+
+    Args:
+        settings: bootstrap and seed.
+        judged: the model's decisions.
+        readings: from `read_readings`.
+    """
+    if readings is None:
+        return PeopleFindings()
+    options = {"replicates": settings.evaluation.bootstrap, "seed": settings.evaluation.seed}
+    try:
+        teams = judge_teams(judged.predictions, readings, _POLICY, **options)
+    except PredictionsError as error:  # no reason to lose a run
+        sentence = f"Whether people and model do better together is not estimable: {error}."
+        return PeopleFindings((Section(_TITLE, sentences=(sentence,)),), (sentence,))
+    sections = [team_section(teams, _TITLE)]
+    if len(readings.arms) > 1:
+        joined = readings.with_reference(judged.predictions.part(split="test"))
+        sections += [
+            study_section(analyse_study(joined, label, **options), f"Readers with and without the model: {label}")
+            for label in joined.labels[:_MOST_STUDIES]
+        ]
+    return PeopleFindings(tuple(sections), tuple(team_words(teams)))
