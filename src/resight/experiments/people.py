@@ -56,17 +56,16 @@ def people_findings(settings: ExperimentSettings, judged: Judged, readings: Read
     """
     if readings is None:
         return PeopleFindings()
-    options = {"replicates": settings.evaluation.bootstrap, "seed": settings.evaluation.seed}
+    replicates, seed = settings.evaluation.bootstrap, settings.evaluation.seed
     try:
-        teams = judge_teams(judged.predictions, readings, _POLICY, **options)
+        teams = judge_teams(judged.predictions, readings, _POLICY, replicates=replicates, seed=seed)
     except PredictionsError as error:  # no reason to lose a run
         sentence = f"Whether people and model do better together is not estimable: {error}."
         return PeopleFindings((Section(_TITLE, sentences=(sentence,)),), (sentence,))
     sections = [team_section(teams, _TITLE)]
     if len(readings.arms) > 1:
         joined = readings.with_reference(judged.predictions.part(split="test"))
-        sections += [
-            study_section(analyse_study(joined, label, **options), f"Readers with and without the model: {label}")
-            for label in joined.labels[:_MOST_STUDIES]
-        ]
+        for label in joined.labels[:_MOST_STUDIES]:
+            study = analyse_study(joined, label, replicates=replicates, seed=seed)
+            sections.append(study_section(study, f"Readers with and without the model: {label}"))
     return PeopleFindings(tuple(sections), tuple(team_words(teams)))

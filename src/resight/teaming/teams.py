@@ -72,8 +72,8 @@ def judge_teams(
     for label in labels or readings.labels:
         fresh = build_policy(policy, **(options or {}))
         try:
-            parts = [label_cases(part, label, arm) for part in (tuning, judged)]
-            results.append(evaluate_team(fresh, policy, *parts, label, replicates=replicates, seed=seed))
+            learnt, asked = (label_cases(part, label, arm) for part in (tuning, judged))
+            results.append(evaluate_team(fresh, policy, learnt, asked, label, replicates=replicates, seed=seed))
         except PredictionsError as error:  # one label that people hardly read says nothing of the others
             failed[label] = error
     if not results:
