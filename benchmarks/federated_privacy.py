@@ -10,16 +10,13 @@ privacy.md.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import t
+from federated_runs import EXPERIMENTS, Kept, arguments, interval, write_table
 
 from resight.backbones.efficientnet_lite import lite0_weights
 from resight.experiments import load_experiment
@@ -30,8 +27,7 @@ from resight.federated.simulate import run_sites
 from resight.federated.sites import make_sites
 from resight.types import silent
 
-EXPERIMENT = Path(__file__).parent / "experiments" / "federated_privacy.toml"
-RESULTS = Path(__file__).parent / "results" / "federation"
+EXPERIMENT = EXPERIMENTS / "federated_privacy.toml"
 DELTA = 1e-5
 EXAMPLE = ["federation.rounds=5", "training.learning_rate=0.032", "federation.privacy.clip_norm=10"]
 SITE = ["federation.rounds=3", "training.learning_rate=0.001", "federation.privacy.clip_norm=0.01"]
@@ -91,8 +87,7 @@ def table(seeds: int) -> None:
         "| noise hides | epsilon | noise multiplier | test AUROC | Brier score |",
         "|---|---|---|---|---|",
     ]
-    files = [RESULTS / f"privacy-{seed}.json" for seed in range(seeds)]
-    found = [json.loads(path.read_text()) for path in files if path.exists()]
+    found = [Kept(f"privacy-{seed}.json").results for seed in range(seeds)]
     for case, (kind, *_) in CASES.items():
         for epsilon in EPSILONS[kind]:
             rows = [one[f"{case}, {epsilon:g}"] for one in found if f"{case}, {epsilon:g}" in one]
@@ -100,38 +95,19 @@ def table(seeds: int) -> None:
                 continue
             spent = f"{max(row['epsilon'] for row in rows):.2f}" if epsilon else "none given"
             columns = [[row[key] for row in rows] for key in ("auroc", "brier")]
-            words = [case, spent, f"{rows[0]['noise']:.2f}", *(_interval(column) for column in columns)]
+            words = [case, spent, f"{rows[0]['noise']:.2f}", *(interval(column) for column in columns)]
             lines.append("| " + " | ".join(words) + " |")
-    (RESULTS / "privacy.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-def _interval(values: list[float]) -> str:
-    mean = float(np.mean(values))
-    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cxr_pneumonia_kermany"))
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resight-privacy")
-    given = parser.parse_args()
-    end = time.monotonic() + 60 * given.minutes
-    plan = [(case, epsilon) for case, (kind, *_) in CASES.items() for epsilon in EPSILONS[kind]]
-    for (case, epsilon), seed in itertools.product(plan, range(given.seeds)):
-        target = RESULTS / f"privacy-{seed}.json"
-        done = json.loads(target.read_text()) if target.exists() else {}
-        name = f"{case}, {epsilon:g}"
-        if name in done or time.monotonic() > end:
-            continue
-        done[name] = run(case, epsilon, seed, given.data.resolve(), given.work)
-        target.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
-        print(seed, name, done[name], flush=True)
-    table(given.seeds)
+    write_table("privacy.md", lines)
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments("resight-privacy")
+    end = time.monotonic() + 60 * given.minutes
+    plan = [(case, epsilon) for case, (kind, *_) in CASES.items() for epsilon in EPSILONS[kind]]
+    for (case, epsilon), seed in itertools.product(plan, range(given.seeds)):
+        kept, name = Kept(f"privacy-{seed}.json"), f"{case}, {epsilon:g}"
+        if name in kept.results or time.monotonic() > end:
+            continue
+        kept.keep(**{name: run(case, epsilon, seed, given.data.resolve(), given.work)})
+        print(seed, name, kept.results[name], flush=True)
+    table(given.seeds)

@@ -9,15 +9,12 @@ the minutes given is made by running this again. Writes results/federation/SCENA
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from federated_runs import EXPERIMENTS, RESULTS, Kept, arguments, interval, write_table
 
 from resight.experiments import load_experiment
 from resight.experiments.prepare import prepare
@@ -26,8 +23,7 @@ from resight.federated.simulate import plain_settings, run_sites
 from resight.federated.sites import make_sites, together
 from resight.types import silent
 
-EXPERIMENT = Path(__file__).parent / "experiments" / "federated_cxr.toml"
-RESULTS = Path(__file__).parent / "results" / "federation"
+EXPERIMENT = EXPERIMENTS / "federated_cxr.toml"
 SCENARIOS = {
     "scanners": ["simulation.scanner_shift=1.0"],
     "labels": ["simulation.label_skew=0.5"],
@@ -38,9 +34,8 @@ LABEL = "PNEUMONIA"
 
 
 def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
-    target = RESULTS / f"{scenario}-{seed}.json"
-    done: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
-    if all(method in done for method in METHODS) or time.monotonic() > until:
+    kept = Kept(f"{scenario}-{seed}.json")
+    if all(method in kept.results for method in METHODS) or time.monotonic() > until:
         return
     overrides = [f"cohort.path={data}", f"training.seed={seed}", f"split.seed={seed}", *SCENARIOS[scenario]]
     settings = load_experiment(EXPERIMENT, overrides, FederatedSettings)
@@ -48,7 +43,7 @@ def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
     sites = make_sites(settings, prepared)
     plain = plain_settings(settings)
     for method in METHODS:
-        if method in done or time.monotonic() > until:
+        if method in kept.results or time.monotonic() > until:
             continue
         began = time.process_time()
         folder = work / f"{scenario}-{seed}" / method
@@ -63,15 +58,13 @@ def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
             strategy = f"federation.strategy.name={method}"
             chosen = load_experiment(EXPERIMENT, [*overrides, strategy], FederatedSettings)
             audits = {"all": run_sites(method, chosen, sites, folder, resume=True)}
-        done[method] = {
+        found = {
             "everyone": float(np.mean([_everyone(one.audit) for one in audits.values()])),
             "sites": {name: _at(audits[name if name in audits else "all"].audit, name) for name in sites},
             "cpu_s": round(time.process_time() - began, 1),
         }
-        done["sites"] = {name: _described(one) for name, one in sites.items()}
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
-        print(scenario, seed, method, done[method], flush=True)
+        kept.keep(**{method: found}, sites={name: _described(one) for name, one in sites.items()})
+        print(scenario, seed, method, found, flush=True)
 
 
 def _everyone(audit: Any) -> float:
@@ -98,7 +91,7 @@ def table() -> None:
         "test images, and *worst* the lowest of those, over sites whose test images hold both classes.",
     ]
     for scenario in SCENARIOS:
-        runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"{scenario}-*.json"))]
+        runs = [Kept(path.name).results for path in sorted(RESULTS.glob(f"{scenario}-*.json"))]
         runs = [one for one in runs if all(method in one for method in METHODS)]
         if not runs:
             continue
@@ -109,26 +102,12 @@ def table() -> None:
             less = [one[method]["everyone"] - one["pooled"]["everyone"] for one in runs]
             known = [[v for v in one[method]["sites"].values() if v is not None] for one in runs]
             columns = (everyone, less, [float(np.mean(v)) for v in known if v], [min(v) for v in known if v])
-            lines.append(f"| {method} | " + " | ".join(_interval(column) for column in columns) + " |")
-    (RESULTS / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-def _interval(values: list[float]) -> str:
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.3f}"
-    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
+            lines.append(f"| {method} | " + " | ".join(interval(column) for column in columns) + " |")
+    write_table("table.md", lines)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cxr_pneumonia_kermany"))
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resight-federation")
-    given = parser.parse_args()
+    given = arguments("resight-federation")
     end = time.monotonic() + 60 * given.minutes
     for number in range(given.seeds):
         for name in SCENARIOS:

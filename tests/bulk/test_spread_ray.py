@@ -35,8 +35,7 @@ def test_a_run_killed_at_half_goes_on_and_gives_the_local_table(
     out, parts = tmp_path / "table.csv", tmp_path / "table.csv.parts"
     command = [
         *(sys.executable, "-m", "resight.cli.main", "predict", str(bundle_folder), str(folder), "--out", str(out)),
-        *("--spread", "ray", "--processes", "2", "--batch", "3", "--part-images", str(PART_IMAGES)),
-        *("--engine", "torch"),
+        *("--engine", "ray", "--processes", "2", "--batch", "3", "--part-images", str(PART_IMAGES)),
     ]
     first = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     while _finished(parts) < PARTS // 2:

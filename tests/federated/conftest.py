@@ -57,9 +57,10 @@ def make_settings(**federation: Any) -> FederatedSettings:
     }
     backbone = {"name": "resnet", "depth": 20, "width": 4}
     data = {
-        "cohort": {"path": "."},
-        "recipe": {"size_px": [SIZE_PX, SIZE_PX], "channels": federation.pop("channels", 1)},
-        "model": {"backbone": backbone | federation.pop("backbone", {})},
+        "cohort": federation.pop("cohort", {"path": "."}),
+        "recipe": {"size_px": [SIZE_PX, SIZE_PX], "channels": federation.pop("channels", 1)}
+        | federation.pop("recipe", {}),
+        "model": {"backbone": backbone | federation.pop("backbone", {})} | federation.pop("model", {}),
         "training": training | federation.pop("training", {}),
         "evaluation": {"bootstrap": 20},
         "simulation": federation.pop("simulation", {}),

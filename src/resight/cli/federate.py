@@ -162,12 +162,14 @@ def client(
     from resight.experiments.prepare import prepare
     from resight.federated import FederatedSettings, Site, SiteData
     from resight.federated.client import take_part
+    from resight.federated.coordinator import check_settings
     from resight.federated.provision import read_kit
 
     chosen = load_experiment(settings, set_ or [], FederatedSettings)
+    check_settings(chosen)
     opened = read_kit(kit, "site")
     with progress_bars() as progress:
-        prepared = prepare(chosen, chosen.store.folder or out / "store", progress)
+        prepared = prepare(chosen, chosen.store.folder or out / "store", progress, encode=False)
     name = opened.options.name
     site = Site(name, chosen, SiteData.of(prepared), out, identity=opened.identity(), roster=opened.roster)
     take_part(site, opened, address=server, wait_s=wait_s, say=say)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from resight.bulk import Spread, Work
     from resight.evaluation import BudgetPoint
-    from resight.models import Predictor, Source
+    from resight.models import EngineName, Predictor, Source
 
 _SHOWN_ROWS = 20
 _SHOWN = (
@@ -38,7 +38,7 @@ def predict(
     novelty: Annotated[bool, Parameter(negative="")] = False,
     batch: int = 32,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto",
+    engine: Literal["auto", "torch", "onnx", "openvino", "ray"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32",
     parts: Path | None = None,
     part_images: int = 1024,
@@ -62,7 +62,8 @@ def predict(
         novelty: write how far each image lies from the training images, as a share of held-out images.
         batch: images that go through the network together.
         device: where it runs.
-        engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest.
+        engine: what computes; `auto` measures the engines that the bundle was exported to and takes the fastest, and
+            `ray` is `--spread ray` with `auto` in every process.
         precision: number format; with the engine `auto` the coarsest allowed, `auto` allowing those whose AUROC was
             measured and held.
         parts: folder that keeps finished parts, so that the same command goes on after an interruption; `OUT.parts`
@@ -78,12 +79,11 @@ def predict(
 
     if out is not None:
         check_free(out, force=force)
-    if budget is not None and engine == "auto":
-        engine = "torch"  # the others run the whole network
+    computing, spread = _computing(engine, spread, budget)
     if parts is not None or spread == "ray" or any(is_url(one) or is_manifest(one) for one in images or []):
         work = Work(
             bundle=str(bundle_folder(bundle)),
-            engine=engine,
+            engine=computing,
             precision=precision,
             device=device,
             table=None if table is None else str(table),
@@ -100,7 +100,7 @@ def predict(
     for path in images or []:
         if not Path(path).exists():
             raise ImageError("no such file or folder", where=path)
-    predictor = Predictor.load(bundle_folder(bundle), device=device, engine=engine, precision=precision)
+    predictor = Predictor.load(bundle_folder(bundle), device=device, engine=computing, precision=precision)
     for note in predictor.engine_notes:
         say(note)
     if budget is not None:
@@ -132,6 +132,15 @@ def predict(
     if failed:
         say(f"{failed} of {len(predictions)} images could not be used; the column `error` says why")
     return ImageError.exit_code if failed == len(predictions) else 0
+
+
+def _computing(engine: EngineName | Literal["ray"], spread: Spread, budget: float | None) -> tuple[EngineName, Spread]:
+    """The engine of each process, and what spreads the work over processes."""
+    if engine == "ray":
+        engine, spread = "auto", "ray"
+    if budget is not None and engine == "auto":
+        engine = "torch"  # the others run the whole network
+    return engine, spread
 
 
 def _in_parts(

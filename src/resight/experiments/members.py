@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
 from resight.models import Classifier, build_classifier, choose_device
 from resight.models.device import Precision
+from resight.multimodal import TableEncoding
 from resight.training import FitResult, TrainingOptions, fit, predict_logits
 from resight.types import Progress, RowMask, Scores
 
@@ -100,15 +102,22 @@ def member_training(settings: ExperimentSettings, prepared: Prepared) -> tuple[R
 
 
 def new_classifier(settings: ExperimentSettings, prepared: Prepared, seed: int) -> Classifier:
+    """The classifier of an experiment for a prepared cohort."""
+    return seeded_classifier(settings, prepared.cohort.labels, prepared.encoding, seed)
+
+
+def seeded_classifier(
+    settings: ExperimentSettings, labels: Sequence[str], encoding: TableEncoding | None, seed: int
+) -> Classifier:
     """A classifier with fresh weights that are a function of the seed alone."""
     torch.manual_seed(seed)
     return build_classifier(
         settings.model,
-        labels=prepared.cohort.labels,
+        labels=labels,
         channels=settings.recipe.input_channels,
         dims=len(settings.recipe.size_px),
         modalities=max(len(settings.recipe.modalities), 1),
-        encoding=prepared.encoding,
+        encoding=encoding,
     )
 
 

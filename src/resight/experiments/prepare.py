@@ -65,13 +65,14 @@ class Prepared:
         return (self.cohort.table["split"] == split).to_numpy()
 
 
-def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> Prepared:
+def prepare(settings: ExperimentSettings, folder: Path, progress: Progress, *, encode: bool = True) -> Prepared:
     """Load, split and decode.
 
     Args:
         settings: the experiment.
         folder: where the store is built.
         progress: told while images are decoded.
+        encode: encode the clinical columns as these rows have them; sites of a federation agree on that together.
 
     Raises:
         CohortError: the table does not fit, or a split is empty.
@@ -104,7 +105,10 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress) -> P
             raise CohortError(f"the {split} split is empty", where=cohort.name, fix="Change the [split] section.")
     groups = _groups(settings.training.group, usable)
     prepared = Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort), groups)
-    return prepared if settings.model.clinical is None else _with_table(prepared, settings.model.clinical, settings)
+    if settings.model.clinical is None:
+        return prepared
+    _check_columns(cohort, settings.model.clinical, settings)
+    return _with_table(prepared, settings.model.clinical, settings) if encode else prepared
 
 
 def _groups(attribute: str, cohort: Cohort) -> Int[np.ndarray, " N"] | None:
@@ -115,13 +119,16 @@ def _groups(attribute: str, cohort: Cohort) -> Int[np.ndarray, " N"] | None:
     return np.where(grouping.index < 0, len(grouping.groups), grouping.index)
 
 
-def _with_table(prepared: Prepared, options: ClinicalOptions, settings: ExperimentSettings) -> Prepared:
-    """Encode the clinical columns; with folds every row outside the test split is learned from."""
-    cohort = prepared.cohort
+def _check_columns(cohort: Cohort, options: ClinicalOptions, settings: ExperimentSettings) -> None:
     told = {*cohort.labels, *RESERVED_COLUMNS, *OUTCOME_COLUMNS, settings.cohort.label_column}
     if answers := [name for name in options.columns if name in told]:
         found = f"{answers[0]!r} is what is to be predicted, or names the row"
         raise CohortError(found, where="model.clinical.columns", expected="attributes of the patient")
+
+
+def _with_table(prepared: Prepared, options: ClinicalOptions, settings: ExperimentSettings) -> Prepared:
+    """Encode the clinical columns; with folds every row outside the test split is learned from."""
+    cohort = prepared.cohort
     learned = ~prepared.in_split("test") if settings.folds else prepared.in_split("train")
     encoding = TableEncoding.fit(cohort.table[learned], options, where=cohort.name)
     return replace(prepared, encoding=encoding, clinical=encoding.encode(cohort.table, where=cohort.name))

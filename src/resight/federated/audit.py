@@ -158,7 +158,7 @@ def _counted(
     groups = 1 + sum(len(values) for values in federation.audit.groups.values())
     shape = (groups, len(coordinator.task.labels), 2, LEVELS)
     facts = {"split": split, "calibration": None if calibration is None else calibration.model_dump(mode="json")}
-    request = Message("count", number, facts, coordinator.shared)
+    request = Message("count", number, facts | coordinator.agreed, coordinator.shared)
     replies = coordinator.transport.ask(dict.fromkeys(names, request), federation.timeout_s)
     given = {name: reply for name, reply in sorted(replies.items()) if reply.kind == "count"}
     if len(given) < federation.min_sites:

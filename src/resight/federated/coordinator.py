@@ -13,16 +13,18 @@ import numpy as np
 import torch
 
 from resight.errors import SettingsError, TrainingError
+from resight.experiments.members import seeded_classifier
 from resight.federated.aggregate import Tensors, norm, problem
 from resight.federated.base import STRATEGIES, Strategy, Updates
+from resight.federated.columns import agree_on_columns
 from resight.federated.masks import FEWEST_SITES
 from resight.federated.messages import PROTOCOL, Arrays, Message, Transport
 from resight.federated.privacy import EpsilonLedger
 from resight.federated.secure_round import secure_sum
 from resight.federated.settings import FederatedSettings
 from resight.federated.site import freeze, frozen_digest, shared_tensors
-from resight.models import build_classifier
-from resight.settings import plain
+from resight.multimodal import TableEncoding
+from resight.settings import plain, validate
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
 from resight.types import Progress, silent
 
@@ -39,6 +41,7 @@ class Task:
 
     labels: tuple[str, ...]
     task: str
+    horizons: tuple[float, ...] = ()
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Coordinator:
         folder: holds `server.safetensors` after every round, and `rounds.jsonl` for people.
         resume: go on from what is there.
         progress: told after every round.
+        encoding: of the clinical columns, where it need not be agreed on any more.
     """
 
     def __init__(
@@ -68,11 +72,11 @@ class Coordinator:
         *,
         resume: bool = False,
         progress: Progress = silent,
+        encoding: TableEncoding | None = None,
     ) -> None:
-        federation = settings.federation
+        federation, self.encoding = settings.federation, encoding
         self.settings, self.transport, self.folder, self.progress = settings, transport, folder, progress
-        self.strategy: Strategy = STRATEGIES.build(federation.strategy.name, federation.strategy.options)
-        _check(settings, self.strategy)
+        self.strategy: Strategy = check_settings(settings)
         self.history = History()
         self.epsilon = EpsilonLedger(federation.privacy.delta)
         self.members: dict[str, Mapping[str, Any]] = {}
@@ -166,10 +170,10 @@ class Coordinator:
             if facts.get(key) != value:
                 return f"{key} {facts.get(key)!r} at the site, {value!r} at the server"
         first = next(iter(self.members.values()), None)
-        for key in ("labels", "task", "backbone"):
+        for key in ("labels", "task", "horizons", "backbone"):
             if first is not None and facts.get(key) != first[key]:
                 return f"{key} {facts.get(key)!r} at the site, {first[key]!r} at the others"
-        if facts.get("channels") != (channels := self.settings.recipe.channels):
+        if facts.get("channels") != (channels := self.settings.recipe.input_channels):
             return f"{facts.get('channels')} channels at the site, {channels} at the server"
         if facts.get("digest") != self.settings.digest():
             return "the site's settings are not those of the server, apart from where images lie"
@@ -178,33 +182,41 @@ class Coordinator:
     def _prepare(self) -> None:
         """The network everybody begins with, or the one that the checkpoint holds."""
         settings, first = self.settings, next(iter(self.members.values()))
-        self.task = Task(tuple(first["labels"]), str(first["task"]))
-        torch.manual_seed(settings.training.seed)
-        self.model = build_classifier(
-            settings.model,
-            labels=self.task.labels,
-            channels=settings.recipe.channels,
-            dims=len(settings.recipe.size_px),
-        )
+        self.task = Task(tuple(first["labels"]), str(first["task"]), tuple(first["horizons"]))
+        state = self._restored() if self._resume else {}
+        if settings.model.clinical is not None and self.encoding is None:
+            names = self._present()
+            self.encoding = agree_on_columns(self.transport, names, settings.model.clinical, settings.federation)
+        self.model = seeded_classifier(settings, self.task.labels, self.encoding, settings.training.seed)
         self.frozen = freeze(self.model, settings.federation.learns)
         if (own := frozen_digest(self.model, self.frozen)) != first["backbone"]:
             fix = "Give the server the file of weights that the sites have."
             raise TrainingError("the backbone at the server is not the one of the sites", where=own[:12], fix=fix)
-        self.shared = shared_tensors(self.model, self.strategy, self.frozen)
+        initial = shared_tensors(self.model, self.strategy, self.frozen)
+        self.shared = {n.removeprefix("shared."): a for n, a in state.items() if n.startswith("shared.")} or initial
         self.strategy.sent_along(self.shared, self.model)
-        if not self._resume:
-            return
+        if state:
+            kept = {n.removeprefix("strategy."): a for n, a in state.items() if n.startswith("strategy.")}
+            self.strategy.restore(kept)
+
+    def _restored(self) -> Tensors:
+        """Arrays of the checkpoint, after everything else in it was taken up."""
         tensors, state = load_checkpoint(self.folder / CHECKPOINT)
-        if state["digest"] != settings.digest():
+        if state["digest"] != self.settings.digest():
             fix = "Resume with the settings it began with, or choose another folder."
             raise SettingsError("the settings are not those the federation began with", where=str(self.folder), fix=fix)
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        self.shared = {n.removeprefix("shared."): a for n, a in arrays.items() if n.startswith("shared.")}
-        self.strategy.restore({n.removeprefix("strategy."): a for n, a in arrays.items() if n.startswith("strategy.")})
         self.next_round = int(state["round"])
         self.history = History(list(state["rounds"]), list(state["refusals"]))
         self.epsilon.uses = [(float(a), float(b), int(c)) for a, b, c in state["uses"]]
+        if state.get("encoding"):
+            self.encoding = validate(TableEncoding, state["encoding"], where=str(self.folder / CHECKPOINT))
         self._resume = False
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    @property
+    def agreed(self) -> dict[str, Any]:
+        """Facts of every request that needs the network: how clinical columns are encoded, where there are some."""
+        return {} if self.encoding is None else {"encoding": self.encoding.model_dump(mode="json")}
 
     def _round(self, number: int) -> dict[str, Any]:
         federation, privacy = self.settings.federation, self.settings.federation.privacy
@@ -212,7 +224,7 @@ class Coordinator:
         fewest = max(federation.min_sites, FEWEST_SITES if privacy.secure_aggregation else 1)
         chosen = draw(present, federation.participation, fewest, self.settings.training.seed, number)
         along = self.strategy.sent_along(self.shared, self.model)
-        request = Message("train", number, {"fewest": fewest}, {**self.shared, **along})
+        request = Message("train", number, {"fewest": fewest, **self.agreed}, {**self.shared, **along})
         replies = self.transport.ask(dict.fromkeys(chosen, request), federation.timeout_s)
         if privacy.differential == "site":  # also where the round fails: the updates have left the sites
             self.epsilon.add(privacy.noise, 1.0, 1)
@@ -310,6 +322,7 @@ class Coordinator:
             "rounds": plain(self.history.rounds),
             "refusals": plain(self.history.refusals),
             "uses": self.epsilon.uses,
+            **self.agreed,
         }
         save_checkpoint(self.folder / CHECKPOINT, tensors, facts)
 
@@ -321,12 +334,33 @@ def draw(present: Sequence[str], share: float, fewest: int, seed: int, number: i
     return sorted(rng.choice(sorted(present), size=count, replace=False).tolist())
 
 
-def _check(settings: FederatedSettings, strategy: Strategy) -> None:
+def check_settings(settings: FederatedSettings) -> Strategy:
+    """Refuse, before anything runs, what does not go together.
+
+    Returns:
+        The strategy that the settings name.
+
+    Raises:
+        SettingsError: what does not fit.
+    """
+    privacy, chosen = settings.federation.privacy, settings.federation.strategy
+    name, strategy = chosen.name, STRATEGIES.build(chosen.name, chosen.options)
     strategy.check(settings.training)
-    privacy, name = settings.federation.privacy, settings.federation.strategy.name
     if privacy.secure_aggregation and strategy.needs_each:
         fix = "Switch secure aggregation off, or take a strategy that needs sums only."
         raise SettingsError(f"strategy {name!r} must see single updates", where="privacy.secure_aggregation", fix=fix)
+    if privacy.differential != "example":
+        return strategy
+    # What is added to the loss of a whole batch has no gradient of a single image that could be clipped.
+    added = {
+        f"strategy {name!r}": type(strategy).wrap is not Strategy.wrap,
+        f"objective {settings.training.objective.name!r}": settings.training.objective.name != "supervised",
+        "gates": bool(settings.model.backbone.get("gate_target")),
+    }
+    for found in (what for what, is_there in added.items() if is_there):
+        fix = "Leave it away, or take differential = 'site'."
+        raise SettingsError(found, where="privacy.differential = 'example'", expected="a loss image by image", fix=fix)
+    return strategy
 
 
 def _number(value: Any) -> bool:

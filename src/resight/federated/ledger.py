@@ -18,6 +18,8 @@ from resight.settings import plain
 
 _WHAT: Final = {
     "hello": "who the site is: software versions, label names, numbers of images",
+    "columns": "which clinical columns hold numbers, and which names the others hold",
+    "sums": "of each clinical column how many values are known, and the sum of numbers or of squared distances",
     "train": "how the weights changed in training at the site",
     "keys": "public keys for one secure sum",
     "shares": "encrypted shares of this site's masks, one for each other site",

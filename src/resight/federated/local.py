@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import nn
 
 from resight.errors import SettingsError, TrainingError, require
+from resight.federated.aggregate import Tensors
 from resight.federated.privacy import check_network
 from resight.federated.settings import PrivacyOptions
 from resight.models import autocast, choose_device, with_channels_last
@@ -25,6 +26,9 @@ from resight.training.data import Batch, Reader, TrainingData, epoch_order
 from resight.training.loop import build_loss, mix, sampling, smoothed, step_seed
 from resight.training.schedule import build_optimizer, learning_rate
 from resight.types import Task
+
+_OBJECTIVE: Final = "objective."
+"""Prefix of what an objective learns beside the network, such as an adversary: it stays at the site."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def train_locally(
     task: Task,
     augmentation: Augmentation | None,
     wrap: Callable[[Objective], Objective],
+    memory: Tensors,
     privacy: PrivacyOptions,
 ) -> Trained:
     """Train in place.
@@ -75,6 +80,7 @@ def train_locally(
         task: kind of classification.
         augmentation: applied to training images.
         wrap: puts a strategy's terms around the objective.
+        memory: what the site keeps; what the objective has learned, which stays here, is read from it and put back.
         privacy: with `differential = "example"`, gradients are clipped image by image and get noise.
 
     Raises:
@@ -90,13 +96,14 @@ def train_locally(
         if not _learns(part):
             part.eval()  # its running statistics stay as they are, too
     private = privacy.differential == "example"
-    stepper = _Private(model, options, privacy) if private else _Plain(model, options)
     steps_per_epoch = -(-len(data) // options.batch_size)
     whole = options.model_copy(update={"epochs": place.of * place.epochs})
     loss = build_loss(options, task, data)
     chosen = options.objective
-    built = OBJECTIVES.build(chosen.name, chosen.options, loss=loss, model=model, train=data)
-    objective = wrap(built.to(device))
+    built = OBJECTIVES.build(chosen.name, chosen.options, loss=loss, model=model, train=data).to(device)
+    _recall(built, memory)
+    stepper = _Private(model, built, options, privacy) if private else _Plain(model, built, options)
+    objective = wrap(built)
     mixup = Mixup(alpha=options.mixup) if options.mixup else None
     reader = Reader(
         data,
@@ -137,15 +144,16 @@ def train_locally(
                 total += float(value.detach())
             stepper.end()
     stepper.close()
+    memory |= {_OBJECTIVE + name: tensor.cpu().numpy() for name, tensor in built.state_dict().items()}
     return Trained(steps, rates / steps, total / steps, min(1.0, options.batch_size / len(data)))
 
 
 class _Plain:
     """The usual optimiser."""
 
-    def __init__(self, model: nn.Module, options: TrainingOptions) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, options: TrainingOptions) -> None:
         self.network, self._options = model, options
-        self._optimizer: Any = build_optimizer(model, options)
+        self._optimizer: Any = build_optimizer(nn.ModuleList([model, objective]), options)
 
     def batches(self, order: Int[np.ndarray, " M"], reader: Reader, epoch: int, steps: int) -> Iterator[Batch | None]:
         """One pass."""
@@ -172,13 +180,15 @@ class _Plain:
 class _Private(_Plain):
     """Opacus: each image's gradient is clipped, their sum gets noise; batches are drawn by chance (Poisson)."""
 
-    def __init__(self, model: nn.Module, options: TrainingOptions, privacy: PrivacyOptions) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, options: TrainingOptions, privacy: PrivacyOptions
+    ) -> None:
         check_network(model)
         if options.imbalance.endswith("sampler") or options.mixup or options.accumulate > 1:
             found = "mixup" if options.mixup else "accumulate" if options.accumulate > 1 else options.imbalance
             fix = "Switch it off: the accounting needs images that are drawn alike and one at a time."
             raise SettingsError(found, where="privacy.differential = 'example'", fix=fix)
-        super().__init__(model, options)
+        super().__init__(model, objective, options)
         opacus = require("opacus", extra="federated")
         optimizers = require("opacus.optimizers", extra="federated")
         self.network = opacus.GradSampleModule(model)
@@ -232,9 +242,20 @@ def _with_gradient(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple
     return tuple(one if one.requires_grad else one.detach().requires_grad_() for one in inputs)
 
 
+def _recall(objective: Objective, memory: Tensors) -> None:
+    kept = {n.removeprefix(_OBJECTIVE): torch.from_numpy(a) for n, a in memory.items() if n.startswith(_OBJECTIVE)}
+    if not kept:
+        return
+    try:
+        objective.load_state_dict(kept)
+    except RuntimeError as error:
+        fix = "Take part with another --out."
+        raise TrainingError("what the objective has learned belongs to other groups or settings", fix=fix) from error
+
+
 def _joined(parts: list[Batch]) -> Batch:
-    images, targets, mask, samples = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("images", "targets", "mask", "samples")
-    )
-    groups = [part.groups for part in parts if part.groups is not None]
-    return Batch(images, targets, mask, samples, torch.cat(groups) if groups else None)
+    def whole(name: str) -> Any:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else torch.cat(found)
+
+    return Batch(*(whole(one.name) for one in fields(Batch)))

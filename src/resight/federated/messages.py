@@ -8,10 +8,12 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
-Kind = Literal["hello", "train", "keys", "shares", "masked", "unmask", "count", "report", "done", "refused"]
+Kind = Literal[
+    "hello", "columns", "sums", "train", "keys", "shares", "masked", "unmask", "count", "report", "done", "refused"
+]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Version of the messages; server and site must speak the same."""
 
 

@@ -102,6 +102,8 @@ def write_bundle(coordinator: Coordinator, audit: Audit, folder: Path) -> bool:
         task=coordinator.task.task,  # pyright: ignore[reportArgumentType]
         recipe=settings.recipe,
         model=settings.model,
+        encoding=coordinator.encoding,
+        horizons=coordinator.task.horizons,
         calibration=audit.calibration,
         operating_points=audit.points,
         intended_use=settings.intended_use,

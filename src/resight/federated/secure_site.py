@@ -33,7 +33,7 @@ class SecureSite:
         self._ring: Ring | None = None
         self._weight = 1.0
 
-    def hold(self, number: int, arrays: Tensors) -> None:
+    def hold(self, number: int, arrays: Arrays) -> None:
         """Keep what is to be added up, instead of sending it."""
         self._held = flat(arrays)
         self._number = number

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from resight.errors import OutputError, TrainingError
 from resight.federated.audit import Audit, run_audit
-from resight.federated.coordinator import Coordinator, History
+from resight.federated.coordinator import Coordinator, History, check_settings
 from resight.federated.messages import Message
 from resight.federated.outcome import open_folder, write_bundle, write_outcome
 from resight.federated.provision import Kit, split_address
@@ -65,6 +65,7 @@ def serve(
         OutputError: the port is in use, or the folder is taken.
         TrainingError: too few sites.
     """
+    check_settings(settings)
     address = bind or kit.options.address
     listening = _socket(address)
     with listening:

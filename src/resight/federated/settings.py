@@ -113,6 +113,8 @@ class FederatedSettings(ExperimentSettings):
             raise ValueError(
                 "another strategy than personal_head where only the head learns, as nothing would be shared"
             )
+        if self.cohort.time_column is not None and isinstance(self.cohort.intervals, int):
+            raise ValueError("cohort.intervals as a list of ends, as every site would choose others for a number")
         if privacy.differential == "site" and self.federation.weight_by != "equal":
             raise ValueError("weight_by = 'equal' with site noise, as a site's share must not depend on its size")
         return self

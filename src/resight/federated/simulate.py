@@ -14,12 +14,13 @@ from typing import Any
 from resight.errors import ResightError, require
 from resight.experiments.prepare import prepare
 from resight.federated.audit import Audit, run_audit
-from resight.federated.coordinator import Coordinator, History
+from resight.federated.coordinator import Coordinator, History, check_settings
 from resight.federated.messages import Message
 from resight.federated.outcome import open_folder, write_bundle, write_outcome
 from resight.federated.settings import FederatedSettings, FederationOptions, PrivacyOptions, StrategyChoice
 from resight.federated.site import Site, SiteData
 from resight.federated.sites import make_sites, together
+from resight.multimodal import TableEncoding
 from resight.types import Progress, silent
 
 POOLED, ALONE = "pooled", "alone"
@@ -73,11 +74,13 @@ class Outcome:
         name: `federated`, `pooled`, or `alone: <site>`.
         audit: figures over the test images of the sites that took part.
         history: rounds and refusals; empty where the audit alone was run.
+        encoding: of the clinical columns, where there are some.
     """
 
     name: str
     audit: Audit
     history: History
+    encoding: TableEncoding | None = None
 
 
 @dataclass(frozen=True)
@@ -102,22 +105,27 @@ def simulate(
     Raises:
         ResightError: whatever stops it; what is finished stays.
     """
+    check_settings(settings)
     open_folder(settings, folder, resume=resume)
-    prepared = prepare(settings, settings.store.folder or folder / "store", progress)
+    prepared = prepare(settings, settings.store.folder or folder / "store", progress, encode=False)
     sites = make_sites(settings, prepared)
-    outcomes = [run_sites("federated", settings, sites, folder / "federated", resume=resume, progress=progress)]
+    federated = run_sites("federated", settings, sites, folder / "federated", resume=resume, progress=progress)
+    outcomes = [federated]
     if settings.simulation.baselines:
-        plain_ = plain_settings(settings)
-        everything = {POOLED: together(sites)}
-        pooled = run_sites(
-            POOLED, plain_, everything, folder / POOLED, judged_on=sites, resume=resume, progress=progress
-        )
-        outcomes.append(pooled)
-        for name, data in sites.items():
-            place = folder / ALONE / name
-            title = f"{ALONE}: {name}"
-            alone = run_sites(title, plain_, {name: data}, place, judged_on=sites, resume=resume, progress=progress)
-            outcomes.append(alone)
+        baselines = {POOLED: (folder / POOLED, {POOLED: together(sites)})}
+        baselines |= {f"{ALONE}: {name}": (folder / ALONE / name, {name: data}) for name, data in sites.items()}
+        for title, (place, data) in baselines.items():
+            found = run_sites(
+                title,
+                plain_settings(settings),
+                data,
+                place,
+                judged_on=sites,
+                resume=resume,
+                progress=progress,
+                encoding=federated.encoding,  # a site alone may lack a category that others have
+            )
+            outcomes.append(found)
     write_outcome(settings, folder, outcomes)
     return Simulation(folder, tuple(outcomes))
 
@@ -131,6 +139,7 @@ def run_sites(
     judged_on: Mapping[str, SiteData] | None = None,
     resume: bool = False,
     progress: Progress = silent,
+    encoding: TableEncoding | None = None,
 ) -> Outcome:
     """Train on some sites and audit on the same or on others.
 
@@ -142,6 +151,7 @@ def run_sites(
         judged_on: sites of the audit, where they are not those that trained.
         resume: go on from the last finished round.
         progress: told after every round.
+        encoding: of the clinical columns, where it need not be agreed on any more.
     """
     coordinator = Coordinator(
         settings,
@@ -149,6 +159,7 @@ def run_sites(
         folder,
         resume=resume,
         progress=lambda _, done, total, detail: progress(title, done, total, detail),
+        encoding=encoding,
     )
     coordinator.train()
     if judged_on is not None:
@@ -156,7 +167,7 @@ def run_sites(
         coordinator.members = {}
     audit = run_audit(coordinator)
     write_bundle(coordinator, audit, folder / "bundle")
-    return Outcome(title, audit, coordinator.history)
+    return Outcome(title, audit, coordinator.history, coordinator.encoding)
 
 
 def sites_of(settings: FederatedSettings, data: Mapping[str, SiteData], folder: Path) -> dict[str, Site]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from resight.errors import ResightError, TrainingError
+from resight.errors import ResightError, SettingsError, TrainingError
+from resight.experiments.members import seeded_classifier
 from resight.experiments.prepare import Prepared
 from resight.federated.aggregate import Tensors, norm, problem
 from resight.federated.base import CONTROL, STRATEGIES, Strategy
+from resight.federated.columns import SiteColumns
 from resight.federated.ledger import Ledger
 from resight.federated.local import Round, train_locally
 from resight.federated.messages import PROTOCOL, Arrays, Message, refused
@@ -28,12 +30,17 @@ from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_nois
 from resight.federated.secure_site import SecureSite
 from resight.federated.settings import FederatedSettings
 from resight.federated.site_audit import SiteAudit
-from resight.models import build_classifier
+from resight.models import Classifier
+from resight.multimodal import TableEncoding
+from resight.settings import validate
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
 from resight.training.data import TrainingData
 from resight.types import Cohort, RowMask
 
-_HEAD = "head."
+_LEARNING = ("head.", "exits.", "clinical.")
+"""What learns besides the backbone."""
+_FIXED = ("mean", "std", "clinical.nothing")
+"""How images and tables are scaled, which is no knowledge."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,15 @@ class SiteData:
         keep = {split: prepared.in_split(split) & inside for split in ("train", "validation", "test")}
         samples = {split: prepared.samples(mask) for split, mask in keep.items()}
         return cls(samples, {split: prepared.cohort.rows(mask) for split, mask in keep.items()})
+
+    def encoded(self, encoding: TableEncoding, where: str) -> SiteData:
+        """The same with clinical columns as the sites have agreed on.
+
+        Raises:
+            CohortError: a name that no site had when they agreed.
+        """
+        tables = {split: encoding.encode(cohort.table, where=where) for split, cohort in self.cohorts.items()}
+        return replace(self, samples={split: replace(one, table=tables[split]) for split, one in self.samples.items()})
 
     @property
     def cohort(self) -> Cohort:
@@ -81,22 +97,16 @@ class Site:
     ) -> None:
         self.name, self.settings, self.data, self.folder = name, settings, data, folder
         self.ledger = Ledger(folder / "ledger.jsonl")
-        federation, cohort = settings.federation, data.cohort
+        federation, clinical = settings.federation, settings.model.clinical
         self.strategy: Strategy = STRATEGIES.build(federation.strategy.name, federation.strategy.options)
-        torch.manual_seed(settings.training.seed)
-        self.model: nn.Module = build_classifier(
-            settings.model,
-            labels=cohort.labels,
-            channels=settings.recipe.channels,
-            dims=len(settings.recipe.size_px),
-        )
-        self._frozen = freeze(self.model, federation.learns)
-        self._initial = _tensors(self.model)
+        self._columns = None if clinical is None else SiteColumns(data.cohort.table, clinical, name)
         self._secure = SecureSite(name, identity, roster or {})
-        self._audit = SiteAudit(name, settings, data.samples, data.cohorts, folder)
+        self._build(None)
         self._seed = int(np.random.SeedSequence((settings.training.seed, *name.encode())).generate_state(1)[0])
         self._answers: Mapping[str, Callable[[Message], Message]] = {
             "hello": self._hello,
+            "columns": self._kinds,
+            "sums": self._sums,
             "train": self._train,
             "keys": self._secure.keys,
             "shares": self._secure.shares,
@@ -121,6 +131,17 @@ class Site:
         self.ledger.record(reply, protection=self._protection(reply))
         return reply
 
+    def _build(self, encoding: TableEncoding | None) -> None:
+        """The network, and all that depends on it; of images alone until the clinical columns are agreed on."""
+        settings = self.settings if encoding is not None else images_alone(self.settings)
+        self._encoding = encoding
+        self.model: nn.Module = seeded_classifier(
+            settings, self.data.cohort.labels, encoding, self.settings.training.seed
+        )
+        self._frozen = freeze(self.model, settings.federation.learns)
+        self._initial = _tensors(self.model)
+        self._audit = SiteAudit(self.name, self.settings, self.data.samples, self.data.cohorts, self.folder)
+
     def _hello(self, request: Message) -> Message:
         del request
         cohort = self.data.cohort
@@ -140,7 +161,8 @@ class Site:
                 "digest": self.settings.digest(),
                 "labels": list(cohort.labels),
                 "task": cohort.task,
-                "channels": self.settings.recipe.channels,
+                "horizons": list(cohort.horizons),
+                "channels": self.settings.recipe.input_channels,
                 "size_px": list(self.settings.recipe.size_px),
                 "backbone": frozen_digest(self.model, self._frozen),
                 "images": {split: len(data) for split, data in self.data.samples.items()},
@@ -148,12 +170,33 @@ class Site:
             },
         )
 
+    def _kinds(self, request: Message) -> Message:
+        return Message("columns", request.round, {"columns": self._clinical().kinds()})
+
+    def _sums(self, request: Message) -> Message:
+        return self._sent(
+            Message("sums", request.round, arrays={"sums": self._clinical().sums(request.facts["means"])})
+        )
+
+    def _clinical(self) -> SiteColumns:
+        if self._columns is None:
+            raise TrainingError("the settings of this site name no clinical columns", where=self.name)
+        return self._columns
+
+    def _sent(self, reply: Message) -> Message:
+        """A reply as it leaves: under secure aggregation its arrays are held back until they can leave masked."""
+        if not self.settings.federation.privacy.secure_aggregation:
+            return reply
+        self._secure.hold(reply.round, reply.arrays)
+        return replace(reply, facts={**reply.facts, "largest": self._secure.largest}, arrays={})
+
     def _train(self, request: Message) -> Message:
         federation, privacy = self.settings.federation, self.settings.federation.privacy
-        train = self.data.samples["train"]
-        cases = int(train.mask.any(axis=1).sum())
+        cases = int(self.data.samples["train"].mask.any(axis=1).sum())
         if not cases:
             raise TrainingError("there are no labelled training images", where=self.name)
+        self._agree(request)
+        train = self.data.samples["train"]
         memory, epsilon = self._recall(request.round)
         shared = self._load(request.arrays, memory)
         along = {name: array for name, array in request.arrays.items() if name.startswith(CONTROL)}
@@ -165,6 +208,7 @@ class Site:
             task=self.data.cohort.task,
             augmentation=self.settings.augmentation,
             wrap=lambda objective: self.strategy.wrap(objective, self.model, along, memory),
+            memory=memory,
             privacy=privacy,
         )
         after = _tensors(self.model)
@@ -186,20 +230,23 @@ class Site:
                     f"the budget of epsilon = {privacy.epsilon:g} is spent", where=self.name, fix="Training ends here."
                 )
         self._remember(request.round, after, memory, epsilon)
-        if privacy.secure_aggregation:
-            self._secure.hold(request.round, update)
-            facts["largest"] = self._secure.largest
-            return Message("train", request.round, facts)
-        facts["norm"] = norm(update)
-        return Message("train", request.round, facts, update)
+        if not privacy.secure_aggregation:
+            facts["norm"] = norm(update)
+        return self._sent(Message("train", request.round, facts, update))
 
     def _count(self, request: Message) -> Message:
+        self._agree(request)
         self._load(request.arrays, self._recall(request.round)[0])
-        counts = self._audit.count(self.model, request)
-        if self.settings.federation.privacy.secure_aggregation:
-            self._secure.hold(request.round, {"counts": counts.astype(np.float64)})
-            return Message("count", request.round, {"largest": self._secure.largest})
-        return Message("count", request.round, arrays={"counts": counts})
+        return self._sent(Message("count", request.round, arrays={"counts": self._audit.count(self.model, request)}))
+
+    def _agree(self, request: Message) -> None:
+        """Take up the encoding of the clinical columns that comes with a request, where it is another one."""
+        if self._columns is None:
+            return
+        encoding = validate(TableEncoding, request.facts.get("encoding", {}), where="clinical columns")
+        if encoding != self._encoding:
+            self.data = self.data.encoded(encoding, where=self.name)
+            self._build(encoding)
 
     def _report(self, request: Message) -> Message:
         return Message("report", request.round, self._audit.report(request))
@@ -269,22 +316,33 @@ def shared_tensors(model: nn.Module, strategy: Strategy, frozen: frozenset[str] 
     return {name: array for name, array in _tensors(model).items() if name not in kept}
 
 
-def freeze(model: nn.Module, learns: str) -> frozenset[str]:
-    """Keep the backbone from learning where the head alone learns.
+def images_alone(settings: FederatedSettings) -> FederatedSettings:
+    """The same network without clinical columns; its backbone begins with the same weights."""
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"clinical": None, "fusion": None})})
+
+
+def freeze(model: Classifier, learns: str) -> frozenset[str]:
+    """Keep the backbone from learning where the head alone learns, with exits and fusion where there are some.
 
     The last layer then begins at 0: its weights need no chance to differ, which would only add to protecting noise.
 
     Returns:
         Names of the tensors that stay as they are.
+
+    Raises:
+        SettingsError: a stem with weights, which would stay as chance made it.
     """
     if learns == "network":
         return frozenset()
+    if any(True for _ in model.stem.parameters()):
+        fix = "Choose the stem 'channels' or 'separate', or federation.learns = 'network'."
+        raise SettingsError("a stem that has to learn", where="federation.learns = 'head'", fix=fix)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(_HEAD))
-    *_, last = (part for part in model.modules() if isinstance(part, nn.Linear))
+        parameter.requires_grad_(name.startswith(_LEARNING))
+    *_, last = (part for part in model.head.modules() if isinstance(part, nn.Linear))
     for parameter in last.parameters():
         nn.init.zeros_(parameter)
-    return frozenset(name for name in _tensors(model) if not name.startswith(_HEAD))
+    return frozenset(name for name in _tensors(model) if not name.startswith(_LEARNING))
 
 
 def frozen_digest(model: nn.Module, frozen: frozenset[str]) -> str:
@@ -298,12 +356,11 @@ def frozen_digest(model: nn.Module, frozen: frozenset[str]) -> str:
 
 
 def _tensors(model: nn.Module) -> Tensors:
-    """Weights and running statistics as float32 copies; counters, and the normalisation of images, are no knowledge."""
-    fixed = ("mean", "std")
+    """Weights and running statistics as float32 copies; no counters, and nothing that is fixed."""
     return {
         name: tensor.detach().float().cpu().contiguous().numpy().copy()
         for name, tensor in model.state_dict().items()
-        if tensor.is_floating_point() and name not in fixed
+        if tensor.is_floating_point() and name not in _FIXED
     }
 
 

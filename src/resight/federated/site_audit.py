@@ -17,7 +17,9 @@ from resight.evaluation import (
     choose_operating_points,
     decide,
     evaluate,
+    evaluate_prognosis,
     fit_calibration,
+    survival_columns,
 )
 from resight.federated.counts import Counts, count
 from resight.federated.messages import Message
@@ -28,7 +30,7 @@ from resight.predictions import Predictions, scores_of
 from resight.settings import plain, validate
 from resight.training import predict_logits
 from resight.training.data import TrainingData
-from resight.types import Cohort, Scores
+from resight.types import OUTCOME_COLUMNS, Cohort, Scores
 
 SHARED, OWN = "shared", "own"
 _SENT = (
@@ -66,6 +68,12 @@ class SiteAudit:
     ) -> None:
         self._name, self._settings, self._samples, self._cohorts = name, settings, samples, cohorts
         self._folder = folder
+        self._options = EvaluationOptions(
+            bootstrap=settings.evaluation.bootstrap,
+            seed=settings.evaluation.seed,
+            confidence=settings.evaluation.confidence,
+            baselines=False,
+        )
         self._logits: dict[str, Scores] = {}
         self._test_counts: Counts | None = None
 
@@ -108,6 +116,9 @@ class SiteAudit:
         facts["notes"] += notes
         facts["thresholds"] = {point.label: point.threshold for point in own_points}
         table = self._table(shared, points)
+        if cohort.horizons:
+            found = evaluate_prognosis(table, self._options)
+            facts["prognosis"] = plain({"harrell": found.harrell, "uno": found.uno})
         table.write(self._folder / "predictions.csv")
         return facts
 
@@ -127,13 +138,7 @@ class SiteAudit:
         )
 
     def _metrics(self, calibration: Calibration | None, points: tuple[OperatingPoint, ...]) -> dict[str, Any]:
-        options = EvaluationOptions(
-            bootstrap=self._settings.evaluation.bootstrap,
-            seed=self._settings.evaluation.seed,
-            confidence=self._settings.evaluation.confidence,
-            baselines=False,
-        )
-        found = evaluate(self._table(calibration, points), options, operating_points=points)
+        found = evaluate(self._table(calibration, points), self._options, operating_points=points)
         return {
             one.label: {
                 "counts": plain(one.counts),
@@ -145,7 +150,8 @@ class SiteAudit:
     def _table(self, calibration: Calibration | None, points: tuple[OperatingPoint, ...]) -> Predictions:
         cohort = self._cohorts["test"]
         probabilities = self._probabilities("test", calibration)
-        columns = [c for c in ("image", "patient_id", "split", *cohort.attributes) if c in cohort.table.columns]
+        named = ("image", "patient_id", "split", *(OUTCOME_COLUMNS if cohort.horizons else ()), *cohort.attributes)
+        columns = [name for name in named if name in cohort.table.columns]
         name = points[0].name
         table = Predictions.from_arrays(
             cohort.table[columns].copy(),
@@ -157,6 +163,7 @@ class SiteAudit:
             decision=decide(probabilities, cohort.labels, points, name),
             target=cohort.targets(),
             mask=cohort.mask(),
+            **survival_columns(probabilities, cohort.horizons),
         )
         table.table["operating_point"] = name
         return table

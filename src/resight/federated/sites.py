@@ -157,13 +157,15 @@ def _shifted(data: SiteData, curve: np.ndarray[Any, Any]) -> SiteData:
 
 def _joined(parts: list[TrainingData]) -> TrainingData:
     chain = _Chain(tuple(part.store for part in parts))  # pyright: ignore[reportArgumentType]
-    return TrainingData(
-        _as_store(chain),
-        np.arange(len(chain)),
-        np.concatenate([part.targets for part in parts]),
-        np.concatenate([part.mask for part in parts]),
-        tuple(name for part in parts for name in part.names),
-        spacing_mm=parts[0].spacing_mm,
+    groups = [part.groups for part in parts if part.groups is not None]
+    return replace(
+        parts[0],
+        store=_as_store(chain),
+        rows=np.arange(len(chain)),
+        targets=np.concatenate([part.targets for part in parts]),
+        mask=np.concatenate([part.mask for part in parts]),
+        names=tuple(name for part in parts for name in part.names),
+        groups=np.concatenate(groups) if groups else None,
     )
 
 

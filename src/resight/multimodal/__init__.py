@@ -3,7 +3,16 @@
 from resight.multimodal.base import FUSIONS, Fusion
 from resight.multimodal.clinical import ClinicalInput, seen
 from resight.multimodal.stems import STEMS, GatedStems, StemOptions
-from resight.multimodal.table import CategoricalColumn, ClinicalOptions, NumericColumn, TableEncoding
+from resight.multimodal.table import (
+    CategoricalColumn,
+    ClinicalOptions,
+    NumericColumn,
+    TableEncoding,
+    categorical_column,
+    check_named,
+    numeric_column,
+    read_column,
+)
 
 __all__ = [
     "FUSIONS",
@@ -16,5 +25,9 @@ __all__ = [
     "NumericColumn",
     "StemOptions",
     "TableEncoding",
+    "categorical_column",
+    "check_named",
+    "numeric_column",
+    "read_column",
     "seen",
 ]

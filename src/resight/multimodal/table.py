@@ -6,7 +6,7 @@ in training and the same flag. Missing is a state of its own and never a mean in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -84,14 +84,8 @@ class TableEncoding(Options):
         Raises:
             CohortError: a column is not there, empty, constant, or text with too many values.
         """
-        if strange := sorted(set(options.categorical) - set(options.columns)):
-            raise CohortError(f"categorical column {strange[0]!r}", where=where, expected="one of clinical.columns")
-        columns = []
-        for name in options.columns:
-            if name not in table.columns:
-                fix = nearest(name, map(str, table.columns))
-                raise CohortError(f"no clinical column {name!r}", where=where, fix=fix)
-            columns.append(_fit_column(table[name], name, name in options.categorical, where))
+        check_named(options, where=where)
+        columns = [_fit_column(table, name, options, where) for name in options.columns]
         return cls(columns=tuple(columns), unseen=options.unseen, absent=options.absent)
 
     @property
@@ -164,26 +158,88 @@ class TableEncoding(Options):
         return np.column_stack([*indicators, ~known]).astype(np.float64)
 
 
-def _fit_column(values: pd.Series[Any], name: str, categorical: bool, where: str) -> NumericColumn | CategoricalColumn:
-    known = values.dropna()
-    if known.empty:
+def read_column(
+    table: pd.DataFrame, name: str, options: ClinicalOptions, *, where: str
+) -> Float[np.ndarray, " N"] | pd.Series[Any]:
+    """A clinical column as what it holds: numbers with NaN, or names with None; without any value it holds numbers.
+
+    Args:
+        table: rows to learn from.
+        name: of the column.
+        options: say which numbers are names.
+        where: the table, for messages.
+
+    Raises:
+        CohortError: the column is not there, a number is infinite, or text has too many values.
+    """
+    if name not in table.columns:
+        fix = nearest(name, map(str, table.columns))
+        raise CohortError(f"no clinical column {name!r}", where=where, fix=fix)
+    values = table[name]
+    numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if numeric and name not in options.categorical:
+        return _numbers(values, name, where, None)
+    text = _text(values)
+    if text.isna().all():
+        return np.full(len(values), np.nan)
+    _check_few(name, text.dropna().unique(), where)
+    return text
+
+
+def check_named(options: ClinicalOptions, *, where: str) -> None:
+    """Refuse categorical columns that are not among the columns.
+
+    Raises:
+        CohortError: one is not.
+    """
+    if strange := sorted(set(options.categorical) - set(options.columns)):
+        raise CohortError(f"categorical column {strange[0]!r}", where=where, expected="one of clinical.columns")
+
+
+def numeric_column(name: str, known: int, rows: int, mean: float, std: float, *, where: str) -> NumericColumn:
+    """A column of numbers, of which `known` of `rows` training rows have one.
+
+    Raises:
+        CohortError: none has, or all have the same.
+    """
+    if not known:
         raise CohortError(f"the clinical column {name!r} is empty in every training row", where=where)
-    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype) and not categorical:
-        numbers = _numbers(values, name, where, None)
-        mean, std = float(np.nanmean(numbers)), float(np.nanstd(numbers))
-        if std == 0 and len(known) == len(values):
-            raise CohortError(f"the clinical column {name!r} is {mean:g} in every training row", where=where)
-        return NumericColumn(name=name, mean=mean, std=std or 1.0)
-    categories = sorted(_text(known).unique())
+    if std == 0 and known == rows:
+        raise CohortError(f"the clinical column {name!r} is {mean:g} in every training row", where=where)
+    return NumericColumn(name=name, mean=mean, std=std or 1.0)
+
+
+def categorical_column(name: str, categories: Iterable[str], known: int, rows: int, *, where: str) -> CategoricalColumn:
+    """A column of names, of which `known` of `rows` training rows have one.
+
+    Raises:
+        CohortError: they are too many, or all the same.
+    """
+    ordered = tuple(sorted(categories))
+    _check_few(name, ordered, where)
+    if len(ordered) == 1 and known == rows:
+        raise CohortError(f"the clinical column {name!r} is {ordered[0]!r} in every training row", where=where)
+    return CategoricalColumn(name=name, categories=ordered)
+
+
+def _fit_column(
+    table: pd.DataFrame, name: str, options: ClinicalOptions, where: str
+) -> NumericColumn | CategoricalColumn:
+    values = read_column(table, name, options, where=where)
+    if isinstance(values, pd.Series):
+        return categorical_column(name, values.dropna().unique(), int(values.notna().sum()), len(values), where=where)
+    known = values[~np.isnan(values)]
+    mean, std = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+    return numeric_column(name, len(known), len(values), mean, std, where=where)
+
+
+def _check_few(name: str, categories: Sequence[str], where: str) -> None:
     if len(categories) > _MOST_CATEGORIES:
         raise CohortError(
             f"the clinical column {name!r} has {len(categories)} different values",
             where=where,
             expected=f"numbers, or at most {_MOST_CATEGORIES} categories",
         )
-    if len(categories) == 1 and len(known) == len(values):
-        raise CohortError(f"the clinical column {name!r} is {categories[0]!r} in every training row", where=where)
-    return CategoricalColumn(name=name, categories=tuple(categories))
 
 
 def _missing(column: NumericColumn | CategoricalColumn) -> Float[np.ndarray, " K"]:
