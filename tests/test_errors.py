@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
 from resight import errors
-from resight.errors import DependencyError, ImageError, ResightError, nearest, require
+from resight.errors import DependencyError, ImageError, ResightError, nearest, require, similar_path
 
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ResightError)]
 
@@ -50,3 +51,10 @@ def test_require_names_the_extra() -> None:
     assert require("json", extra="x").dumps([1]) == "[1]"
     with pytest.raises(DependencyError, match=r"'no_such_library' is not installed .* pip install 'resight\[fast\]'"):
         require("no_such_library", extra="fast")
+
+
+def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "cohort.csv").touch()
+    assert similar_path(tmp_path / "cohrot.csv") == f"Did you mean '{tmp_path / 'cohort.csv'}'?"
+    assert similar_path(tmp_path / "other") == ""
+    assert similar_path(tmp_path / "none" / "deep" / "x.csv") == f"There is no folder '{tmp_path / 'none'}'."

@@ -60,7 +60,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("inner.rat = 1\n", r":1: unknown key 'inner.rat'. Did you mean 'rate'\?"),
         ("[maybe]\nrat = 1\n", r":2: unknown key 'maybe.rat'. Did you mean 'rate'\?"),
         ("[[rules]]\nrat = 1\n", r"unknown key 'rules.0.rat'. Did you mean 'rate'\?"),
-        ("[inner]\nrate = -1\n", r":2: inner.rate = -1; expected .*greater than or equal to 0"),
+        ("[inner]\nrate = -1\n", r":2: inner.rate = -1; expected greater than or equal to 0"),
         ("[inner]\nrate = nan\n", r":2: inner.rate = nan; expected .*finite"),
         ("name = \n", "not valid TOML"),
     ],
@@ -71,11 +71,14 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message:
 
 
 def test_unreadable_files_and_overrides(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        load_toml(tmp_path / "absent.toml", Outer)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="cannot be read"):
-        load_toml(tmp_path / "binary.toml", Outer)
+    for name, message in (
+        ("binry.toml", r"binry.toml: no such file. Did you mean '.*binary.toml'\?"),
+        ("binary.toml", "binary.toml: not text in UTF-8; expected a TOML file"),
+        ("", r"cannot be read \(Is a directory\); expected a TOML file"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            load_toml(tmp_path / name, Outer)
     path = written(tmp_path, "")
     with pytest.raises(SettingsError, match=r"--set: override 'name'; expected section.key=value"):
         load_toml(path, Outer, ["name"])

@@ -66,7 +66,11 @@ def test_parquet(tmp_path: Path) -> None:
     [
         ("absent.csv", None, "no such file"),
         ("empty.csv", b"", r"empty \(0 bytes\)"),
-        ("ragged.csv", b"a,b\n1,2\n1,2,3,4\n", "cannot be read as a table"),
+        (
+            "ragged.csv",
+            b"a,b\n1,2\n1,2,3,4\n",
+            r"table \(Expected 2 fields in line 3, saw 4\); expected CSV or Parquet$",
+        ),
         ("blank.csv", b"\n\n", "cannot be read as a table"),
         ("not.csv.gz", b"plain text", "cannot be read as a table"),
         ("cut.csv.gz", gzip.compress(TEXT.encode() * 99, mtime=0)[:40], "cannot be read as a table"),
@@ -75,8 +79,17 @@ def test_parquet(tmp_path: Path) -> None:
 def test_what_is_no_table(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CohortError, match=message):
+    with pytest.raises(CohortError, match=message) as caught:
         read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_a_name_that_is_nearly_right(tmp_path: Path) -> None:
+    (tmp_path / "cohort.csv").write_text(TEXT)
+    with pytest.raises(CohortError, match=r"no such file. Did you mean '.*/cohort.csv'\?"):
+        read(tmp_path / "cohrot.csv")
+    with pytest.raises(CohortError, match="is a folder; expected a table"):
+        read(tmp_path)
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:

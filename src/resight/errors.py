@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 
@@ -119,6 +120,27 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     if match:
         return f"Did you mean {folded[match[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "There are none."
+
+
+def similar_path(path: Path) -> str:
+    """Say which file or folder was probably meant by a path that leads nowhere.
+
+    Args:
+        path: what the user wrote.
+
+    Returns:
+        `Did you mean 'x'?` for a name beside it that is close, which folder is missing, or nothing.
+    """
+    parent = path.parent
+    if not parent.is_dir():
+        missing = next((p for p in reversed(path.parents) if not p.exists()), parent)
+        return f"There is no folder {str(missing)!r}."
+    try:
+        names = [entry.name for entry in parent.iterdir()]
+    except OSError:
+        return ""
+    match = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"Did you mean {str(parent / match[0])!r}?" if match else ""
 
 
 def require(module: str, *, extra: str) -> ModuleType:

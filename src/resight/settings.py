@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from resight.errors import OutputError, SettingsError, nearest
+from resight.errors import OutputError, SettingsError, nearest, similar_path
 
 
 class Options(BaseModel):
@@ -38,8 +38,12 @@ def load_toml(path: Path, model: type[AnyOptions], overrides: Iterable[str] = ()
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot be read ({error})", where=str(path)) from error
+    except FileNotFoundError:
+        raise SettingsError("no such file", where=str(path), fix=similar_path(path)) from None
+    except OSError as error:
+        raise SettingsError(f"cannot be read ({error.strerror})", where=str(path), expected="a TOML file") from error
+    except UnicodeDecodeError:
+        raise SettingsError("not text in UTF-8", where=str(path), expected="a TOML file") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -115,7 +119,7 @@ def validate(
             raise SettingsError(f"unknown key {key!r}", where=place, fix=nearest(location[-1], names)) from None
         if first["type"] == "missing":
             raise SettingsError(f"the key {key!r} is missing", where=place) from None
-        message = first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise SettingsError(
             f"{key} = {first['input']!r}" if key else "settings", where=place, expected=message
         ) from None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from resight.errors import DataError, OutputError, require
+from resight.errors import DataError, OutputError, require, similar_path
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "<NA>", "#N/A", "#NA")
@@ -39,7 +39,9 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
     """
     where = str(path)
     if not path.is_file():
-        raise error("no such file", where=where)
+        if path.is_dir():
+            raise error("is a folder", where=where, expected="a table (CSV or Parquet)")
+        raise error("no such file", where=where, fix=similar_path(path))
     if path.stat().st_size == 0:
         raise error("the file is empty (0 bytes)", where=where)
     try:
@@ -49,7 +51,8 @@ def read_table(path: Path, *, error: type[DataError], text_columns: tuple[str, .
         else:
             table = _read_text(path, text_columns)
     except (OSError, ValueError, EOFError, pd.errors.ParserError) as cause:
-        raise error(f"cannot be read as a table ({cause})", where=where) from cause
+        reason = " ".join(str(cause).split()).removeprefix("Error tokenizing data. C error: ")
+        raise error(f"cannot be read as a table ({reason})", where=where, expected="CSV or Parquet") from cause
     table.columns = [str(c).strip() for c in table.columns]
     return table
 

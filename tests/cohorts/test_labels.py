@@ -76,6 +76,16 @@ def test_columns_of_zero_and_one_are_found_and_constants_are_not():
     assert list(found.values) == ["A", "B"]
 
 
+def test_answers_in_words_are_labels_where_there_are_no_others():
+    found = labels_of({"Effusion": ["yes", "no", ""], "Mass": [True, False, True], "always": ["no", "no", "no"]})
+    assert list(found.values) == ["Effusion", "Mass"]
+    np.testing.assert_array_equal(found.values["Effusion"], [1, 0, math.nan])
+    assert found.values["Mass"].tolist() == [1, 0, 1]
+    assert found.notes == ("Labels are the columns of yes and no: Effusion, Mass.",)
+    assert list(labels_of({"smoker": ["yes", "no"], "Effusion": [0, 1]}).values) == ["Effusion"]
+    assert list(labels_of({"nodule": ["Y", "N"]}, label_column="nodule").values) == ["nodule"]
+
+
 def test_classes_that_are_numbers_keep_their_order():
     found = labels_of({"label": [10, 2, 1, 2]})
     assert list(found.values) == ["1", "2", "10"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 
@@ -72,9 +73,14 @@ def test_list_images(tmp_path, letter, write_dicom):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         PIL.Image.fromarray(letter).save(tmp_path / name, format="PNG")
     (tmp_path / "labels.csv").write_text("image,label\n")
-    (tmp_path / "empty.png").touch()
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(b"image,label\n"))
     write_dicom(tmp_path / "DICOMDIR", letter)
     assert list_images(tmp_path) == [tmp_path / "a.txt", tmp_path / "b" / "1.png", tmp_path / "b" / "2.png"]
+    broken = [tmp_path / name for name in ("c.nii.gz", "d.DCM", "e.png", "f.webp")]
+    broken[0].touch()
+    for path in broken[1:]:
+        path.write_text("no image")
+    assert list_images(tmp_path)[3:] == broken  # each becomes a row with its error, not a gap
     with pytest.raises(ImageError, match="no such folder"):
         list_images(tmp_path / "none")
 

@@ -177,6 +177,18 @@ def test_the_absent_folder_is_named(tmp_path: Path) -> None:
         load_bundle(tmp_path / "nothing here")
 
 
+def test_what_is_near_a_bundle_leads_to_it(bundle_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    bundle_folder.rename(run / "bundle")
+    with pytest.raises(BundleError, match=r"manifest.json is missing; .* Did you mean '.*run/bundle'\?"):
+        load_bundle(run)
+    with pytest.raises(BundleError, match=r"manifest.json: a file; expected the folder of a bundle"):
+        load_bundle(run / "bundle" / "manifest.json")
+    with pytest.raises(BundleError, match=r"Did you mean '.*run/bundle'\?"):
+        load_bundle(run / "bundel")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -50,8 +50,7 @@ def audit(
     from resight.settings import write_json
 
     options = groups.options(min_images=min_images, confidence=confidence, alpha=alpha, healthy=healthy)
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     found = judge(Predictions.read(predictions), options)
     if out is not None:
         write_json(fresh(out, force=force), found.to_dict())

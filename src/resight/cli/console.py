@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,16 +32,19 @@ if TYPE_CHECKING:  # it brings pandas, which --help does not need
     from resight import types
 
 _MADE_BY_US = (
-    *("settings.toml", "experiment.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json", "runs"),
+    *("settings.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json"),
     *("evidence.csv", "pack.json", "deidentified.csv"),
 )
-"""Files that tell a folder of ours (run, phantom, study, maps, pack, ...) from one that holds somebody's images."""
+"""Files that tell a folder of ours (run, phantom, study, maps, pack, ...) from one that holds somebody's images.
+
+None of them lies where people keep experiment files and folders of runs.
+"""
 talk = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
     """One line of talk."""
-    talk.print(line, markup=False)
+    talk.print(line, markup=False, soft_wrap=True)
 
 
 def result_json(data: Any) -> None:
@@ -60,19 +64,16 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
-def check_free(path: Path, *, force: bool) -> None:
-    """Refuse an output path that is taken, before any work is done for it.
+def check_free(*paths: Path | None, force: bool) -> None:
+    """Refuse output paths that are taken or cannot be written, before any work is done for them.
 
     Raises:
-        OutputError: it exists and `force` is off, or replacing it would remove what Resight did not make.
+        OutputError: one exists and `force` is off, replacing it would remove what Resight did not make or the folder
+            one is in, or nothing may be written there.
     """
-    if not _is_taken(path):
-        return
-    if not force:
-        raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
-    if path.is_dir() and not any((path / name).exists() for name in _MADE_BY_US):
-        found = "--force replaces only folders that Resight made, and this one holds something else"
-        raise OutputError(found, where=str(path), fix="Choose another folder.")
+    for path in paths:
+        if path is not None:
+            _check_taken(path, force=force) if _is_taken(path) else _check_writable(path)
 
 
 def fresh(path: Path, *, force: bool) -> Path:
@@ -97,6 +98,27 @@ def fresh(path: Path, *, force: bool) -> Path:
 def _is_taken(path: Path) -> bool:
     """A file, or a folder with something in it; not a device such as `/dev/stdout`."""
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _check_taken(path: Path, *, force: bool) -> None:
+    if not force:
+        raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
+    if not path.is_dir():
+        return
+    if Path.cwd().is_relative_to(path.resolve()):
+        found = "--force would remove the folder you are in"
+        raise OutputError(found, where=str(path), fix="Choose another folder.")
+    if not any((path / name).exists() for name in _MADE_BY_US):
+        found = "--force replaces only folders that Resight made, and this one holds something else"
+        raise OutputError(found, where=str(path), fix="Choose another folder.")
+
+
+def _check_writable(path: Path) -> None:
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise OutputError("a file", where=str(parent), expected="a folder to write to", fix="Choose another name.")
+    if not path.exists() and not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError("you may not write there", where=str(parent), fix="Choose another folder.")
 
 
 class _Rate(ProgressColumn):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import fresh, progress_bars, result_json, say
+from resight.cli.console import check_free, fresh, progress_bars, result_json, say
 
 if TYPE_CHECKING:
     from resight.types import Cohort
@@ -45,6 +45,7 @@ def import_(cohort: CohortArguments, *, out: Path, force: Flag = False) -> int:
     """
     from resight.tables import write_table
 
+    check_free(out, force=force)
     loaded = cohort.load()
     write_table(loaded.table, fresh(out, force=force))
     for note in loaded.notes:
@@ -82,6 +83,7 @@ def split(
 
     given = {"group": group, "fractions": fractions, "clusters": clusters, "seed": seed}
     options = validate(SplitOptions, given, where="command line")
+    check_free(out, force=force)
     done = split_cohort(cohort.load(), options)
     table = done.table
     if folds:
@@ -123,6 +125,7 @@ def leakcheck(
     from resight.cohorts import leakcheck as check
     from resight.tables import write_table
 
+    check_free(clusters, force=force)
     loaded = cohort.load()
     if split_column:
         loaded = _with_split(loaded, split_column)
@@ -150,6 +153,7 @@ def datasheet(cohort: CohortArguments, *, out: Path | None = None, force: Flag =
     from resight.cohorts import inspect_cohort
     from resight.cohorts import leakcheck as check
 
+    check_free(out, force=force)
     loaded = cohort.load()
     with progress_bars() as progress:
         leaks = check(loaded, progress=lambda done, total: progress("look", done, total, ""))
@@ -222,9 +226,15 @@ def deidentify(
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.errors import DataError
+    from resight.errors import DataError, OutputError, similar_path
     from resight.imaging.deidentify_folder import LOG_FILE, deidentify_folder
 
+    if not source.exists():
+        raise DataError("no such file or folder", where=str(source), fix=similar_path(source))
+    if source.resolve().is_relative_to(out.resolve()):
+        raise OutputError(
+            "the files lie there", where=str(out), fix="Choose another folder for those without identity."
+        )
     with progress_bars() as progress:
         done = deidentify_folder(source, fresh(out, force=force), key_file, dates=dates, progress=progress)
     if as_json:

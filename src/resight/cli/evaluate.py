@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, result_json, say
+from resight.cli.console import check_free, fresh, result_json, say
 from resight.cli.results import show_evaluation, show_prognosis
 
 
@@ -45,6 +45,7 @@ def evaluate(
 
     given = {"split": split, "bootstrap": bootstrap, "confidence": confidence, "seed": seed}
     options = validate(EvaluationOptions, given, where="command line")
+    check_free(out, force=force)
     table = Predictions.read(predictions)
     prognosis = evaluate_prognosis(table, options) if is_prognosis(table) else None
     evaluation = judge(table, options) if prognosis is None or table.has("target") else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
 from resight.cli.predict import bundle_folder
 
 if TYPE_CHECKING:  # it brings torch, which --help does not need
@@ -57,16 +57,17 @@ def explain(
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.errors import ImageError
+    from resight.errors import ImageError, similar_path
     from resight.evidence import write_evidence_page
     from resight.explain import NearestCases, References, build_explainer, score_files, similar_cases, write_evidence
     from resight.models import Predictor, load_bundle
     from resight.settings import parse_overrides, write_json
     from resight.tables import write_table
 
+    check_free(out, force=force)
     for path in images:
         if not path.exists():
-            raise ImageError("no such file or folder", where=str(path))
+            raise ImageError("no such file or folder", where=str(path), fix=similar_path(path))
     explainer = build_explainer(method, **parse_overrides(option or []))
     loaded = load_bundle(bundle_folder(bundle))
     scores = None

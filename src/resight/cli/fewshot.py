@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
 from resight.cli.predict import bundle_folder
 
 
@@ -73,6 +73,7 @@ def fewshot(
     learning = validate(FinetuneOptions, given | {"episodes": finetune}, where="command line") if finetune else None
     if weights is not None and learning is None:
         raise SettingsError("--weights without --finetune", where="command line", fix="Give --finetune=200.")
+    check_free(weights, out, force=force)
     loaded = cohort.load()
     predictor = Predictor.load(bundle_folder(bundle))
     with progress_bars() as progress:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from resight.errors import OutputError, ResightError
 
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResightError as error:
         return _complain(f"{type(error).__name__}: {error}", error.exit_code)
     except CycloptsError as error:
-        return _complain(f"usage: {' '.join(str(error).split())}", _USAGE)
+        return _complain(f"usage: {_usage(error)}", _USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept. Continue a training run with --resume.", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -132,6 +132,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(line: str, code: int) -> int:
     print(line, file=sys.stderr)
     return code
+
+
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the command line, and where to read how it is meant."""
+    line = " ".join(str(error).split())
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        line = f"nothing is expected at {error.unused_tokens[0]!r}."
+    if (
+        type(error) is MissingArgumentError
+        and error.argument is not None
+        and not (error.keyword or error.argument.tokens)
+    ):
+        name = error.argument.name
+        given_by_place = error.argument.field_info.is_positional
+        strange = [f", and {token} is unknown" for token in error.unused_tokens or () if token.startswith("-")]
+        line = f"{name.lstrip('-').upper() if given_by_place else name} is missing{''.join(strange[:1])}."
+    return f"{line} See: {' '.join(('resight', *(error.command_chain or ()), '--help'))}"
 
 
 def _version() -> str:

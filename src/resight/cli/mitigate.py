@@ -39,8 +39,7 @@ def mitigate(
     from resight.predictions import Predictions
 
     options = groups.options()
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     table = Predictions.read(predictions)
     if against is not None:
         found, result = effects(table, after := Predictions.read(against), options), {}

@@ -46,8 +46,7 @@ def monitor(
 
     given = {"alpha": alpha, "min_cases": min_cases, "seed": seed}
     options = validate(MonitorOptions, given, where="command line")
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     remembered = _reference(reference)
     found = watch(remembered, [Predictions.read(path) for path in predictions], options)
     if out is not None:

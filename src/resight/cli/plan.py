@@ -29,8 +29,7 @@ def plan(
     """
     from resight.experiments import plan_experiment
 
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     text, _ = plan_experiment(cohort.options(), minutes)
     if out is None:
         sys.stdout.write(text)

@@ -74,11 +74,10 @@ def predict(
         force: replace `out`, and the parts of another job.
     """
     from resight.bulk import Work, is_manifest, is_url
-    from resight.errors import ImageError
+    from resight.errors import ImageError, similar_path
     from resight.models import Predictor
 
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     computing, spread = _computing(engine, spread, budget)
     if parts is not None or spread == "ray" or any(is_url(one) or is_manifest(one) for one in images or []):
         work = Work(
@@ -99,7 +98,7 @@ def predict(
         return _in_parts(images or [], work, out, parts, spread, processes, force=force)
     for path in images or []:
         if not Path(path).exists():
-            raise ImageError("no such file or folder", where=path)
+            raise ImageError("no such file or folder", where=path, fix=similar_path(Path(path)))
     predictor = Predictor.load(bundle_folder(bundle), device=device, engine=computing, precision=precision)
     for note in predictor.engine_notes:
         say(note)

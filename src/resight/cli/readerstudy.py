@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, result_table, say
+from resight.cli.console import check_free, fresh, result_table, say
 from resight.cli.reading_arguments import ReadingArguments
 from resight.cli.results import p_value
 
@@ -49,6 +49,7 @@ def design(
 
     given = {"readers": readers, "kind": kind, "washout_days": washout_days, "seed": seed}
     options = validate(StudyOptions, given, where="command line")
+    check_free(out, force=force)
     table = read_table(predictions, error=PredictionsError, text_columns=("image", "label"))
     for column in ("image", "label", *(("split",) if split else ())):
         if column not in table.columns:

@@ -50,9 +50,7 @@ class ReadingArguments:
         from resight.predictions import Predictions
         from resight.teaming import Readings
 
-        for path in (self.report, self.out):
-            if path is not None:
-                check_free(path, force=self.force)
+        check_free(self.report, self.out, force=self.force)
         table = Predictions.read(predictions)
         return table, Readings.beside(readings, table.labels)
 

@@ -48,6 +48,7 @@ def import_(
     from resight.backbones import build_backbone, load_weights, save_weights
     from resight.settings import parse_overrides
 
+    check_free(out, force=force)
     network = build_backbone(backbone, in_channels=channels, dims=dims, **parse_overrides(option or []))
     report = load_weights(network, file, sha256=sha256, first_units=first_units)
     save_weights(network, fresh(out, force=force))

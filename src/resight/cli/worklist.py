@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, result_json, result_table, say
+from resight.cli.console import check_free, fresh, result_json, result_table, say
 
 
 def worklist(
@@ -44,6 +44,7 @@ def worklist(
 
     given = {"arrivals_per_h": arrivals, "readers": readers, "reading_min": minutes, **parse_overrides(option or ())}
     options = validate(WorklistOptions, given, where="command line")
+    check_free(report, force=force)
     table = Predictions.read(predictions)
     drawn = studies(table if split is None else table.part(split=split), label)
     result = simulate_worklist(drawn, options)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
 from resight.cli.predict import bundle_folder
 
 
@@ -59,6 +59,7 @@ def zeroshot(
         raise SettingsError("a bundle", where=str(bundle), expected="--descriptions, and no --text-embeddings")
     given = {"feature_penalty": feature_penalty, "description_penalty": description_penalty}
     options = validate(ZeroShotOptions, given, where="command line")
+    check_free(out, force=force)
     loaded = cohort.load()
     described = read_descriptions(descriptions, loaded.labels)
     with progress_bars() as progress:
@@ -100,6 +101,7 @@ def _by_encoder(
     from resight.settings import validate, write_json
 
     encoder = ImageEncoder(graph, validate(ImageEncoderOptions, given, where="command line"))
+    check_free(out, force=force)
     loaded = cohort.load()
     vectors = read_embeddings(embeddings, loaded.labels)
     with progress_bars() as progress:

@@ -28,7 +28,8 @@ _WORDS = {
     **dict.fromkeys(("0", "0.0", "false", "no", "n", "negative", "absent"), 0.0),
     **dict.fromkeys(("-1", "-1.0", "u", "uncertain"), -1.0),
 }
-_NUMBERS = {word for word in _WORDS if word.strip("-.01") == ""} | {"u", "true", "false"}
+_ANSWERS = {word for word in _WORDS if word.strip("-.01") == ""} | {"u", "true", "false", "yes", "no", "y", "n"}
+"""Words that answer a question and so cannot be names of classes; the label is then called as its column."""
 _BLANKS = {"", "nan", "n/a", "unknown"}
 _NEGATIVE_KEYS = {
     *("normal", "negative", "healthy", "control", "controls", "benign", "none", "absent", "no", "0"),
@@ -58,7 +59,8 @@ def read_labels(table: pd.DataFrame, options: CohortOptions, where: str) -> Labe
     """Find the labels of a table and bring them to one form.
 
     Where neither `labels` nor `label_column` is given, the first of these is taken and noted: a column of class names
-    with a usual name, all columns that hold only 0, 1, -1 and blanks, a column of findings joined by `|`.
+    with a usual name, all columns that hold only 0, 1, -1 and blanks, a column of findings joined by `|`, all columns
+    that hold only words such as yes and no.
 
     Args:
         table: with canonical columns; `image` seeds the smoothing.
@@ -77,7 +79,7 @@ def read_labels(table: pd.DataFrame, options: CohortOptions, where: str) -> Labe
         text = text.mask(text.str.casefold().isin(_BLANKS), "")
         if text.str.contains("|", regex=False).any():
             found = _from_lists(text, options, mapping, f"{where}, column {column!r}")
-        elif set(text.str.casefold().unique()) - {""} <= _NUMBERS and options.positive is None:
+        elif set(text.str.casefold().unique()) - {""} <= _ANSWERS and options.positive is None:
             found = _from_columns(table, {column: column}, options, where)
         else:
             found = _from_classes(text, options, mapping, f"{where}, column {column!r}")
@@ -112,8 +114,13 @@ def _choose(
                 return column, {}, [f"Labels come from the column {column!r}."]
     if options.labels:
         _columns_of(options.labels[0], label_of, where)
+    if said := {c: label_of[c] for c in free if _means_both(table[c])}:
+        return None, said, [f"Labels are the columns of yes and no: {', '.join(said)}."]
     raise CohortError(
-        "no labels were recognised", where=where, fix=f"Set labels or label_column; columns: {', '.join(free)}."
+        "no labels were recognised",
+        where=where,
+        expected="columns of 0 and 1, or a column of classes, each with both answers",
+        fix=f"Name columns with labels, or one with label_column. There are {', '.join(free) or 'no others'}.",
     )
 
 
@@ -127,6 +134,12 @@ def _columns_of(label: str, label_of: dict[str, str], where: str) -> list[str]:
 def _is_zero_one(values: pd.Series[str]) -> bool:
     words = set(as_text(values.drop_duplicates()).str.casefold()) - _BLANKS
     return words <= {"0", "1", "-1", "0.0", "1.0", "-1.0", "u"} and {w[0] for w in words} >= {"0", "1"}
+
+
+def _means_both(values: pd.Series[str]) -> bool:
+    """Whether a column holds nothing but words for positive, negative and uncertain, and both of the first two."""
+    words = set(as_text(values.drop_duplicates()).str.casefold()) - _BLANKS
+    return words <= set(_WORDS) and {_WORDS[word] for word in words} >= {0.0, 1.0}
 
 
 def _from_columns(table: pd.DataFrame, named: dict[str, str], options: CohortOptions, where: str) -> Labelled:

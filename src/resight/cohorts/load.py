@@ -13,7 +13,7 @@ from resight.cohorts.locate import find_images
 from resight.cohorts.modalities import named_by_modalities, with_files
 from resight.cohorts.options import CohortOptions
 from resight.cohorts.survival import interval_names, read_survival
-from resight.errors import CohortError
+from resight.errors import CohortError, similar_path
 from resight.imaging import list_images
 from resight.tables import read_table
 from resight.types import RESERVED_COLUMNS, Cohort
@@ -42,7 +42,7 @@ def load_cohort(options: CohortOptions) -> Cohort:
     """
     path = options.path
     if not path.exists():
-        raise CohortError("no such file or folder", where=str(path))
+        raise CohortError("no such file or folder", where=str(path), fix=similar_path(path))
     table_path = path if path.is_file() else _table_in(path)
     if table_path is None:
         table, root, notes = _read_folder(path)
@@ -151,11 +151,11 @@ def _with_images(
     table: pd.DataFrame, root: Path, options: CohortOptions, where: str, notes: list[str]
 ) -> tuple[pd.DataFrame, Path]:
     if options.images and not options.images.is_dir():
-        raise CohortError("no such folder of images", where=str(options.images))
+        raise CohortError("no such folder of images", where=str(options.images), fix=similar_path(options.images))
     root, found, moved = find_images(table["image"], [root, root / "images"])
     absent = table["image"][found == ""]
     if moved:
-        notes.append(f"{moved} images were found below {root.name} by file name, not where the table says.")
+        notes.append(f"{moved} images were found below {root.resolve().name} by file name, not where the table says.")
     if len(absent):
         examples = ", ".join(absent.iloc[:_SHOWN])
         found_none = f"{len(absent)} of {len(table)} listed images are not there: {examples}"

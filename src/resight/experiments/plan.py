@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from resight.cohorts import CohortOptions, load_cohort
+from resight.errors import SettingsError
 from resight.experiments.fingerprint import Fingerprint, Machine, fingerprint, measure_machine
 from resight.experiments.settings import ExperimentSettings
 from resight.settings import validate
@@ -58,7 +59,10 @@ def plan_experiment(options: CohortOptions, minutes: float) -> tuple[str, Experi
 
     Raises:
         CohortError: the cohort cannot be read.
+        SettingsError: no time to train.
     """
+    if not minutes > 0:
+        raise SettingsError(f"minutes = {minutes:g}", where="plan", expected="more than 0")
     cohort = load_cohort(options)
     found = fingerprint(cohort)
     machine = measure_machine(channels=3 if found.coloured > 0.5 else 1, dims=found.dims)

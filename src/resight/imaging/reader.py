@@ -15,7 +15,7 @@ from resight.imaging.header import attributes_of, spacing_2d
 from resight.imaging.nifti import describe_nifti, read_nifti
 from resight.imaging.raster import describe_raster, read_raster
 from resight.imaging.series import is_directory_file, is_series, read_series, series_files
-from resight.imaging.sniff import Kind, is_misnamed, sniff
+from resight.imaging.sniff import Kind, calls_itself_image, is_misnamed, sniff
 from resight.types import Image, Step
 
 
@@ -71,8 +71,9 @@ def describe(path: Path) -> dict[str, str | float | int]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Everything below a folder that `read` takes for an image, sorted.
+    """Everything below a folder that is an image by its content or calls itself one, sorted.
 
+    What has the name of a picture and is none is listed too, so that it is not lost unseen: `read` says what is wrong.
     Slices of one DICOM series in a folder of their own are one entry, the folder. A folder that mixes series, or holds
     pictures without a place in space, is listed file by file. Hidden files and folders are passed over.
 
@@ -90,7 +91,11 @@ def list_images(folder: Path) -> list[Path]:
         if len(slices) > 1 and is_series(slices):
             found.append(Path(root))
             kinds = {path: kind for path, kind in kinds.items() if kind != "dicom"}
-        found.extend(path for path, kind in kinds.items() if kind is not None and path.name != "DICOMDIR")
+        found.extend(
+            path
+            for path, kind in kinds.items()
+            if (kind is not None or calls_itself_image(path)) and path.name != "DICOMDIR"
+        )
     return sorted(found)
 
 

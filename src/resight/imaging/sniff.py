@@ -20,6 +20,7 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "tiff": (".tif", ".tiff"),
     "bmp": (".bmp", ".dib"),
 }
+_OTHER_SUFFIXES = (".dcm", ".dicom", ".ima", ".gif", ".webp", ".jp2", ".heic", ".mha", ".mhd", ".nrrd")
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -60,6 +61,14 @@ def is_misnamed(path: Path, kind: Kind) -> bool:
     if kind == "dicom":
         return any(suffix in names for names in _SUFFIXES.values())
     return suffix not in _SUFFIXES[kind]
+
+
+def calls_itself_image(path: Path) -> bool:
+    """Whether the extension is one of pictures or volumes, of those that we read and of others."""
+    name = path.name.lower()
+    return name.endswith(
+        (".nii.gz", *_OTHER_SUFFIXES, *(s for names in _SUFFIXES.values() for s in names if s != ".gz"))
+    )
 
 
 def check_size(count: int, where: str) -> None:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from resight.errors import BundleError, OutputError, SettingsError
+from resight.errors import BundleError, OutputError, SettingsError, similar_path
 from resight.models.card import render_card
 from resight.models.checksums import UNCHANGED, changed_files, read_sealed, sha256, write_sealed
 from resight.models.classifier import Classifier, build_classifier
@@ -172,8 +172,15 @@ def _fingerprint(manifest: Manifest) -> dict[str, str]:
 
 def _open_manifest(folder: Path) -> Manifest:
     """The manifest, if it is there, unchanged and of a format that is known."""
+    where, expected = str(folder), "the folder of a bundle"
+    if folder.is_file():
+        raise BundleError("a file", where=where, expected=expected)
     if not folder.is_dir():
-        raise BundleError("no such folder", where=str(folder))
+        raise BundleError("no such folder", where=where, expected=expected, fix=similar_path(folder))
+    if not (folder / MANIFEST_FILE).is_file():
+        inner = folder / "bundle"
+        fix = f"Did you mean {str(inner)!r}?" if (inner / MANIFEST_FILE).is_file() else UNCHANGED
+        raise BundleError(f"{MANIFEST_FILE} is missing", where=where, expected=expected, fix=fix)
     data: Any = read_sealed(folder / MANIFEST_FILE)
     try:
         version = data["format_version"]
