@@ -3,9 +3,11 @@
     resight pretrain benchmarks/few_labels/pretrain.toml --out runs/pretrained0
     python benchmarks/few_labels/probe.py runs/pretrained0 --store runs/store
 
-Features of frozen backbones, standardised on the training patients; logistic regression whose penalty is chosen on the
-validation patients; AUROC on the test patients. The network that nothing taught has the same first weights, and its
-normalisation is measured on the training images, without which its features would be of no use. Writes probe.json.
+Features of frozen backbones, standardised on the training patients; logistic regressions whose penalties are chosen on
+the validation patients; AUROC on the test patients, the mean over labels with 10 positive patients or more both among
+those and among the training patients. The network that nothing taught has the same first weights; its normalisation is
+measured on the training images, without which its features would be of no use. Several runs are several seeds: values
+are means over them, and intervals draw patients.
 """
 
 from __future__ import annotations
@@ -15,12 +17,11 @@ import copy
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from resight.backbones import load_weights
-from resight.evaluation import auroc
+from resight.evaluation import auroc, mean_auroc
 from resight.experiments import ExperimentSettings
 from resight.experiments.members import new_classifier
 from resight.experiments.prepare import Prepared, prepare
@@ -31,6 +32,7 @@ from resight.types import silent
 RESULTS = Path(__file__).parents[1] / "results" / "few_labels"
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 REPLICATES = 2000
+LEAST_PATIENTS = 10
 
 
 def features(model: Classifier, prepared: Prepared) -> np.ndarray:
@@ -54,42 +56,65 @@ def measure_normalisation(model: Classifier, prepared: Prepared) -> None:
     model.eval()
 
 
-def probe(found: np.ndarray, target: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Scores of all images by the regression that is best on validation."""
-    train, validation = (prepared.in_split(split) & (target >= 0) for split in ("train", "validation"))
-    scaled = (found - found[train].mean(axis=0)) / np.maximum(found[train].std(axis=0), 1e-6)
-    fits = [
-        LogisticRegression(C=c, max_iter=2000).fit(scaled[train], target[train]).decision_function(scaled)
-        for c in PENALTIES
+def probe(found: np.ndarray, targets: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """Scores `(N, K)` of all images by the regressions that are best on validation; targets below 0 are unknown."""
+    scores = []
+    for target in targets.T:
+        train, validation = (prepared.in_split(split) & (target >= 0) for split in ("train", "validation"))
+        scaled = (found - found[train].mean(axis=0)) / np.maximum(found[train].std(axis=0), 1e-6)
+        fits = [
+            LogisticRegression(C=c, max_iter=2000).fit(scaled[train], target[train]).decision_function(scaled)
+            for c in PENALTIES
+        ]
+        scores.append(max(fits, key=lambda one: auroc(target[validation], one[validation]).value))
+    return np.stack(scores, axis=1)
+
+
+def tasks_of(prepared: Prepared) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Names of labels and targets `(N, K)` of every question that the features are asked."""
+    cohort, table = prepared.cohort, prepared.cohort.table
+    patients = table["patient_id"].to_numpy(dtype=str)
+    targets = np.where(cohort.mask(), cohort.targets(), -1.0)
+    enough = [
+        all(
+            len(set(patients[prepared.in_split(split) & (target > 0)])) >= LEAST_PATIENTS for split in ("train", "test")
+        )
+        for target in targets.T
     ]
-    return max(fits, key=lambda scores: auroc(target[validation].astype(float), scores[validation]).value)
+    labels = tuple(label for label, kept in zip(cohort.labels, enough, strict=True) if kept)
+    tasks = {cohort.name: (labels, targets[:, enough])}
+    if "subtype" in table.columns:
+        subtype = table["subtype"].map({"bacteria": 0.0, "virus": 1.0}).fillna(-1.0).to_numpy()
+        tasks["virus or bacteria"] = (("virus",), subtype[:, None])
+    return tasks
 
 
-def intervals(target: np.ndarray, scores: dict[str, list[np.ndarray]], patients: np.ndarray) -> dict[str, object]:
-    """Mean AUROC over seeds and its difference, patients drawn with replacement."""
+def intervals(targets: np.ndarray, scores: dict[str, list[np.ndarray]], patients: np.ndarray) -> dict[str, object]:
+    """Mean AUROC over labels and seeds and its difference, patients drawn with replacement."""
     rng = np.random.default_rng(0)
     names, owner = np.unique(patients, return_inverse=True)
     rows_of = [np.flatnonzero(owner == number) for number in range(len(names))]
-    draws = [np.arange(len(target))]
+    draws = [np.arange(len(targets))]
     draws += [
         np.concatenate([rows_of[n] for n in rng.integers(len(names), size=len(names))]) for _ in range(REPLICATES)
     ]
-    values = {
-        name: np.array([[auroc(target[rows], one[rows]).value for one in each] for rows in draws]).mean(axis=1)
+    by_seed = {
+        name: np.array([[mean_auroc(one[rows], targets[rows], targets[rows] >= 0) for one in each] for rows in draws])
         for name, each in scores.items()
     }
+    values = {name: found.astype(float).mean(axis=1) for name, found in by_seed.items()}
     values["difference"] = values["pretrained"] - values["untaught"]
     found: dict[str, object] = {
         name: {"value": each[0], "low": np.nanquantile(each[1:], 0.025), "high": np.nanquantile(each[1:], 0.975)}
         for name, each in values.items()
     }
-    found["each seed"] = {name: [auroc(target, one).value for one in each] for name, each in scores.items()}
-    return found | {"images": len(target), "patients": len(names), "positives": int(target.sum())}
+    found["each seed"] = {name: each[0] for name, each in by_seed.items()}
+    return found | {"images": len(targets), "patients": len(names), "positives": (targets > 0).sum(axis=0)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="+", help="of one cohort and split, each with another training seed")
     parser.add_argument("--out", type=Path, default=RESULTS / "probe.json")
     parser.add_argument("--store", type=Path, required=True)
     given = parser.parse_args()
@@ -98,26 +123,21 @@ def main() -> None:
     for run in given.runs:
         settings = load_toml(run / "settings.toml", ExperimentSettings)
         prepared = prepare(settings, given.store, silent)
-        table = prepared.cohort.table
-        tasks = {settings.cohort.positive or "": (table[prepared.cohort.labels[0]] > 0).astype(int).to_numpy()}
-        if "subtype" in table.columns:
-            tasks["virus against bacteria"] = table["subtype"].map({"bacteria": 0, "virus": 1}).fillna(-1).to_numpy(int)
+        tasks = tasks_of(prepared)
         untaught = new_classifier(settings, prepared, settings.training.seed)
         pretrained = copy.deepcopy(untaught).eval()
         load_weights(pretrained.backbone, run / "backbone.safetensors")
         measure_normalisation(untaught, prepared)
-        test = prepared.in_split("test")
         for name, model in (("untaught", untaught), ("pretrained", pretrained)):
             found = features(model, prepared)
-            for task, target in tasks.items():
-                rows = test & (target >= 0)
-                scores.setdefault(task, {}).setdefault(name, []).append(probe(found, target, prepared)[rows])
+            for task, (_, targets) in tasks.items():
+                scores.setdefault(task, {}).setdefault(name, []).append(probe(found, targets, prepared))
+    patients = prepared.cohort.table["patient_id"].to_numpy(dtype=str)
     results: dict[str, object] = {}
-    for task, each in scores.items():
-        rows = test & (tasks[task] >= 0)
-        results[task] = intervals(
-            tasks[task][rows].astype(float), each, pd.Series(table["patient_id"])[rows].to_numpy()
-        )
+    for task, (labels, targets) in tasks.items():
+        rows = prepared.in_split("test") & (targets >= 0).any(axis=1)
+        tested = {name: [one[rows] for one in each] for name, each in scores[task].items()}
+        results[task] = {"labels": labels} | intervals(targets[rows], tested, patients[rows])
     write_json(given.out, results)
     print(results)
 

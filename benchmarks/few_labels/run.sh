@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
-# Few labels and none, on real images. From the project's root; networks and tables go to runs/, figures beside the results:
+# Few labels and none, on drawn and real images. From the project's root; networks and tables go to runs/, figures beside
+# the results. What is finished is not done again:
 #   bash benchmarks/few_labels/run.sh
 set -euo pipefail
 here=benchmarks/few_labels data=${DATA:-../shared/data} runs=${RUNS:-runs} results=${RESULTS:-benchmarks/results/few_labels}
 findings="Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia Pneumothorax Consolidation Edema Emphysema Fibrosis Pleural_Thickening Hernia"
+# Every second label, so that each half knows diffuse and local, bright and dark findings.
+first='["Atelectasis", "Effusion", "Mass", "Pneumonia", "Consolidation", "Emphysema", "Pleural_Thickening"]'
+second='["Cardiomegaly", "Infiltration", "Nodule", "Pneumothorax", "Edema", "Fibrosis", "Hernia"]'
+
+# Weights from images without labels, against fresh ones.
+for seed in 0 1 2; do
+    for study in pretrain pretrain_findings; do
+        [ -f "$runs/$study$seed/backbone.safetensors" ] ||
+            resight pretrain "$here/$study.toml" --set "training.seed=$seed" --out "$runs/$study$seed" --resume
+    done
+done
+python "$here/probe.py" "$runs"/pretrain[012] --store "$runs/store_pneumonia" --out "$results/probe.json"
+python "$here/probe.py" "$runs"/pretrain_findings[012] --store "$runs/store_findings" --out "$results/probe_findings.json"
 
 for study in pneumonia findings; do
     [ -d "$runs/few_$study" ] || resight train "$here/$study.toml" --out "$runs/few_$study"
@@ -19,4 +33,18 @@ resight fewshot "$runs/few_pneumonia" $kermany --episodes 600 --json > "$results
 resight fewshot "$runs/few_pneumonia" $kermany --episodes 600 --finetune 100 --json > "$results/virus_finetuned.json"
 nih="$runs/findings.csv --images $data/cxr_nih14_1000 --option split_column=split --labels $findings"
 resight fewshot "$runs/few_findings" $nih --rare --shots 5 --draws 100 --method simpleshot --json > "$results/rare.json"
-resight zeroshot "$runs/few_findings" $nih --descriptions "$here/descriptions.csv" --json > "$results/zeroshot.json"
+
+# Labels by their description alone, each by the network that was not taught it.
+[ -d "$runs/findings_phantom" ] || resight data phantom "$runs/findings_phantom" --option images=1500 --option size_px=96 \
+    --option prevalence=0.15
+drawn="$runs/findings_phantom/cohort.csv --option split_column=split --labels $findings"
+for half in first second; do
+    for study in findings phantom_findings; do
+        folder="$runs/${study}_$half"
+        [ -d "$folder" ] || resight train "$here/$study.toml" --out "$folder" --set "cohort.labels=${!half}"
+    done
+    resight zeroshot "$runs/findings_$half" $nih --descriptions "$here/descriptions.csv" --json > "$results/zeroshot_$half.json"
+    resight zeroshot "$runs/phantom_findings_$half" $drawn --descriptions "$here/attributes.csv" --json \
+        > "$results/zeroshot_phantom_$half.json"
+done
+python "$here/new_labels.py" "$results/zeroshot" "$results/zeroshot_phantom"

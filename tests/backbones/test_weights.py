@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from resight.backbones import Backbone, build_backbone, load_weights, save_weights
-from resight.errors import BundleError, SettingsError
+from resight.errors import BundleError, OutputError, SettingsError
 
 State = dict[str, Tensor]
 
@@ -44,6 +44,22 @@ def test_weights_come_through_wrappers(
     assert not report.adapted
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(source.eval()(images), target.eval()(images))
+
+
+def test_weights_that_cannot_be_written_leave_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(tiny(1), path)
+    before = path.read_bytes()
+
+    def full(_: State, partial: Path) -> None:
+        partial.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("resight.backbones.weights.save_file", full)
+    with pytest.raises(OutputError, match=r"weights\.safetensors: cannot be written .*No space left"):
+        save_weights(tiny(2), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_last_layer_is_left_over_and_reported(tmp_path: Path) -> None:

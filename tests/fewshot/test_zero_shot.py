@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from resight.errors import CohortError
 from resight.fewshot import ZeroShotOptions, encode, fit_compatibility, leave_one_label_out, read_descriptions
@@ -35,6 +36,23 @@ def test_unseen_labels_are_found_through_their_attributes() -> None:
     assert result.mean_unseen.low > 0.75
     assert all(one.auroc.low > 0.5 for one in result.labels)
     assert 0.5 < result.harmonic < 1
+
+
+def test_labels_that_the_network_was_taught_are_told_apart() -> None:
+    patients = np.arange(600).astype(str)
+    given = (world(0), world(1), LABELS, ATTRIBUTES, patients, ZeroShotOptions())
+    result = leave_one_label_out(*given, taught=("a", "b", "c", "other"))
+    assert [one.label for one in result.labels if one.new_to_network] == list("defgh")
+    values = np.array([one.auroc.value for one in result.labels if one.new_to_network])
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    np.testing.assert_allclose(
+        [result.mean_new.value, result.mean_new.low, result.mean_new.high], [values.mean(), low, high]
+    )
+    assert result.mean_unseen.n == 8
+    few = leave_one_label_out(*given, taught=LABELS[2:]).mean_new
+    assert np.isfinite(few.value)
+    assert np.isnan(few.low), "two labels say nothing of others"
+    assert leave_one_label_out(*given, taught=LABELS).mean_new.undefined_because == "no label that can be judged"
 
 
 def test_wrong_descriptions_are_worth_nothing() -> None:

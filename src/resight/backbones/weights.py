@@ -128,14 +128,17 @@ def load_weights(
 
 
 def save_weights(backbone: Backbone, path: Path) -> None:
-    """Write a backbone's parameters and statistics as safetensors, for `load_weights`.
+    """Write a backbone's parameters and statistics as safetensors, for `load_weights`: all of them, or no file.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    partial = path.with_name(f".partial-{path.name}")
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}, path)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}, partial)
+        partial.replace(path)
     except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({error})", where=str(path)) from error
 
 

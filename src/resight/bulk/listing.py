@@ -105,7 +105,9 @@ def _named_places(inputs: Sequence[str], *, volumes: bool) -> Iterator[tuple[str
         elif not Path(place).exists():
             raise ImageError("no such file or folder", where=place)
         else:
-            yield from ((name, str(source)) for name, source in named_sources([place], relative=relative))
+            yield from (
+                (name, str(source)) for name, source in named_sources([place], relative=relative, volumes=volumes)
+            )
 
 
 def _of_manifest(place: str) -> Iterator[tuple[str, str]]:

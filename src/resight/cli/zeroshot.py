@@ -62,8 +62,9 @@ def zeroshot(
     check_free(out, force=force)
     loaded = cohort.load()
     described = read_descriptions(descriptions, loaded.labels)
+    predictor = Predictor.load(bundle_folder(bundle))
     with progress_bars() as progress:
-        found = cohort_features(Predictor.load(bundle_folder(bundle)), loaded, progress)
+        found = cohort_features(predictor, loaded, progress)
     test, targets = found.held_out, found.targets()
     if test.all():
         raise CohortError("no test split", where=loaded.name, fix="Split the cohort first: resight data split.")
@@ -74,6 +75,7 @@ def zeroshot(
         described,
         found.patients[test],
         options,
+        taught=predictor.manifest.labels,
     )
     if out is not None:
         write_json(fresh(out, force=force), result)
@@ -81,9 +83,10 @@ def zeroshot(
     if as_json:
         result_json(result)
         return 0
-    rows = [(one.label, one.auroc, one.taught) for one in result.labels]
+    rows = [(one.label, one.auroc, one.taught, "new" if one.new_to_network else "taught") for one in result.labels]
     title = f"mean of unseen labels {result.mean_unseen}, harmonic mean with seen ones {result.harmonic:.3f}"
-    result_table(("label", "AUROC while unseen", "AUROC when taught"), rows, title=title)
+    result_table(("label", "AUROC while unseen", "AUROC when taught", "to the network"), rows, title=title)
+    say(f"mean of the labels that are new to the network as well: {result.mean_new}")
     return 0
 
 

@@ -59,7 +59,8 @@ def write_evidence(
     for label in chosen:
         if label not in known:
             raise SettingsError(f"no label {label!r}", where=bundle.manifest.name, fix=nearest(label, known))
-    sources = [(name, Path(str(path))) for name, path in named_sources(paths, relative=len(paths) == 1)]
+    listed = named_sources(paths, relative=len(paths) == 1, volumes=bundle.manifest.dims > 2)
+    sources = [(name, Path(str(path))) for name, path in listed]
     rows: list[dict[str, Any]] = []
     for number, (name, path) in enumerate(sources):
         try:

@@ -73,7 +73,7 @@ def draw_episode(
     rng = np.random.default_rng((options.seed, number))
     known = np.unique(classes[classes >= 0])
     if len(known) < options.ways:
-        found = f"{len(known)} class(es) with images"
+        found = "images of one class only" if len(known) == 1 else f"images of {len(known)} classes"
         raise CohortError(found, where="episodes", expected=f"{options.ways}, the ways of an episode")
     chosen = rng.choice(known, options.ways, replace=False)
     support: list[int] = []

@@ -6,11 +6,14 @@ its score from its description alone. Descriptions are attributes or sentence em
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from pydantic import Field
+from scipy.stats import t
 
 from resight.errors import CohortError
 from resight.evaluation import auroc, auroc_with_interval, patient_index
@@ -19,6 +22,9 @@ from resight.settings import Options
 from resight.types import MetricValue, Targets
 
 Descriptions = Float[np.ndarray, "L A"]
+
+_LEAST_LABELS: Final = 3
+"""For an interval over labels."""
 
 
 class ZeroShotOptions(Options):
@@ -55,11 +61,13 @@ class UnseenLabel:
         label: its name.
         auroc: from its description alone.
         taught: AUROC of the same map when the label is among the seen ones.
+        new_to_network: whether the network that gave the features was not taught the label either.
     """
 
     label: str
     auroc: MetricValue
     taught: MetricValue
+    new_to_network: bool
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,15 @@ class ZeroShotResult:
 
     Attributes:
         labels: one by one.
-        mean_unseen: mean AUROC of the labels while unseen, with the spread over labels.
+        mean_unseen: mean AUROC of the labels while unseen; the interval is over labels.
+        mean_new: the same of the labels that are new to the network as well.
         harmonic: harmonic mean of the mean AUROC of seen and unseen labels (generalised zero-shot), above chance.
         chance: 0.5.
     """
 
     labels: tuple[UnseenLabel, ...]
     mean_unseen: MetricValue
+    mean_new: MetricValue
     harmonic: float
     chance: float = 0.5
 
@@ -117,6 +127,8 @@ def leave_one_label_out(
     descriptions: Descriptions,
     patients: Shaped[np.ndarray, " N"],
     options: ZeroShotOptions,
+    *,
+    taught: Collection[str] = (),
 ) -> ZeroShotResult:
     """Take each label for unseen in turn.
 
@@ -130,6 +142,7 @@ def leave_one_label_out(
         descriptions: `(L, A)`.
         patients: patient of each test image.
         options: penalties.
+        taught: labels that the network which gave the features was taught: unseen by the map alone.
 
     Raises:
         CohortError: from `fit_compatibility`, or fewer than 3 labels.
@@ -150,20 +163,28 @@ def leave_one_label_out(
         values = [
             auroc_with_interval(test_y[known, column], one[known, column], owner[known]) for one in (scores, everything)
         ]
-        found.append(UnseenLabel(label, *values))
+        found.append(UnseenLabel(label, *values, new_to_network=label not in taught))
         each = [
             auroc(test_y[rows, k], scores[rows, k]).value
             for k in np.flatnonzero(seen)
             for rows in [~np.isnan(test_y[:, k])]
         ]
         seen_means.append(float(np.nanmean(each)))
-    unseen = np.array([one.auroc.value for one in found])
-    defined = unseen[~np.isnan(unseen)]
-    half = 1.96 * float(defined.std(ddof=1)) / np.sqrt(len(defined)) if len(defined) > 1 else float("nan")
-    mean = float(defined.mean()) if len(defined) else float("nan")
-    value = MetricValue(mean, mean - half, mean + half, len(defined), interval="normal over labels")
+    unseen, new = _mean_over(found), _mean_over([one for one in found if one.new_to_network])
     seen_mean = float(np.mean(seen_means))
-    return ZeroShotResult(tuple(found), value, 2 * mean * seen_mean / (mean + seen_mean))
+    return ZeroShotResult(tuple(found), unseen, new, 2 * unseen.value * seen_mean / (unseen.value + seen_mean))
+
+
+def _mean_over(labels: Sequence[UnseenLabel]) -> MetricValue:
+    """With Student's interval over the labels: how sure the mean is of other labels, on these patients."""
+    values = np.array([one.auroc.value for one in labels if not np.isnan(one.auroc.value)])
+    if not len(values):
+        return MetricValue.undefined("no label that can be judged")
+    mean = float(values.mean())
+    if len(values) < _LEAST_LABELS:
+        return MetricValue(mean, n=len(values))
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return MetricValue(mean, mean - half, mean + half, len(values), interval="t over labels")
 
 
 def _check_apart(descriptions: Descriptions) -> None:

@@ -70,12 +70,16 @@ def describe(path: Path) -> dict[str, str | float | int]:
     return facts | (describe_nifti(path) if kind == "nifti" else describe_raster(path))
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: Path, *, volumes: bool = False) -> list[Path]:
     """Everything below a folder that is an image by its content or calls itself one, sorted.
 
     What has the name of a picture and is none is listed too, so that it is not lost unseen: `read` says what is wrong.
     Slices of one DICOM series in a folder of their own are one entry, the folder. A folder that mixes series, or holds
     pictures without a place in space, is listed file by file. Hidden files and folders are passed over.
+
+    Args:
+        folder: where to begin.
+        volumes: slices alone are of no use: a folder that mixes series is one entry too, and `read` says why it fails.
 
     Raises:
         ImageError: there is no such folder.
@@ -88,7 +92,7 @@ def list_images(folder: Path) -> list[Path]:
         files = [Path(root) / name for name in sorted(names) if not name.startswith(".")]
         kinds = {path: _kind_or_none(path) for path in files}
         slices = [path for path, kind in kinds.items() if kind == "dicom" and path.name != "DICOMDIR"]
-        if len(slices) > 1 and is_series(slices):
+        if len(slices) > 1 and is_series(slices, mixed=volumes):
             found.append(Path(root))
             kinds = {path: kind for path, kind in kinds.items() if kind != "dicom"}
         found.extend(

@@ -63,8 +63,13 @@ def series_files(folder: Path, directory: Path | None = None) -> list[Path]:
     return [member.path for member in members]
 
 
-def is_series(paths: list[Path]) -> bool:
-    """Whether DICOM files of one folder are the slices of one series, and not separate pictures."""
+def is_series(paths: list[Path], *, mixed: bool = False) -> bool:
+    """Whether DICOM files of one folder are the slices of one series, and not separate pictures.
+
+    Args:
+        paths: DICOM files.
+        mixed: slices of several series will do.
+    """
     first: _Member | None = None
     count = 0
     try:
@@ -72,7 +77,7 @@ def is_series(paths: list[Path]) -> bool:
         for member in _members(paths):
             first = first or member
             count += 1
-            if not member.placed or member.series != first.series:
+            if not member.placed or (member.series != first.series and not mixed):
                 return False
     except ImageError:
         return False

@@ -186,13 +186,14 @@ class Predictor:
         if doubt is not None and self.manifest.encoding is not None:
             found = "several answers of a model that reads clinical columns"
             raise SettingsError(found, where=self.manifest.name, fix="Predict without them.")
+        volumes = self.manifest.dims > 2
         single = isinstance(images, str | Path | np.ndarray | Image | Mapping)
         sources: Iterable[Source] = [images] if single else images  # type: ignore[list-item, assignment]
         if isinstance(sources, list | tuple):
-            everything = list(named_sources(sources, relative=len(sources) == 1))
+            everything = list(named_sources(sources, relative=len(sources) == 1, volumes=volumes))
             named, total = iter(everything), len(everything)
         else:
-            named, total = named_sources(sources, relative=False), 0
+            named, total = named_sources(sources, relative=False, volumes=volumes), 0
         rows: list[_Row] = []
         answers: list[ChunkAnswers] = []
         for chunk in self._prepared(named, clinical, batch, workers):
@@ -276,7 +277,7 @@ class Predictor:
 
     def prepared(self, images: Iterable[Source]) -> Iterator[PreparedImage]:
         """What the network sees of each image, one after the other; those that cannot be read are left out."""
-        for name, source in named_sources(images, relative=False):
+        for name, source in named_sources(images, relative=False, volumes=self.manifest.dims > 2):
             try:
                 yield self.prepare(source, name)
             except ImageError:

@@ -30,8 +30,14 @@ Source = Unnamed | Named
 """The same, or under a name of its own."""
 
 
-def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tuple[str, Unnamed]]:
-    """Sources one by one with the name of their row; images of a folder are named within it if `relative`."""
+def named_sources(sources: Iterable[Source], *, relative: bool, volumes: bool = False) -> Iterator[tuple[str, Unnamed]]:
+    """Sources one by one with the name of their row.
+
+    Args:
+        sources: whatever can be predicted.
+        relative: images of a folder are named within it.
+        volumes: as for `list_images`.
+    """
     for index, source in enumerate(sources):
         if isinstance(source, Named):
             yield source.name, source.source
@@ -42,7 +48,7 @@ def named_sources(sources: Iterable[Source], *, relative: bool) -> Iterator[tupl
         elif isinstance(source, Mapping):
             first = next((one for one in source.values() if one is not None), None)
             yield (str(first) if isinstance(first, str | Path) else f"patient_{index}"), source
-        elif not (path := Path(source)).is_dir() or (found := list_images(path)) in ([path], []):
+        elif not (path := Path(source)).is_dir() or (found := list_images(path, volumes=volumes)) in ([path], []):
             yield str(source), path
         else:
             yield from ((file.relative_to(path).as_posix() if relative else str(file), file) for file in found)
