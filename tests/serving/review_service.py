@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,15 +27,15 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 _OPTIONS = ModelOptions(backbone={"name": "resnet", "depth": 10, "width": 4, "zero_init": False})
 
 
-def write_bundle(folder: Path, **changes: Any) -> Path:
-    """A bundle whose thresholds call `mass` present and `nodule` absent on every image."""
+def write_bundle(folder: Path, *, dims: Literal[2, 3] = 2, **changes: Any) -> Path:
+    """A bundle whose thresholds call `mass` present and `nodule` absent on every image or volume."""
     torch.manual_seed(0)
-    model = build_classifier(_OPTIONS, labels=LABELS, channels=1, dims=2).eval()
+    model = build_classifier(_OPTIONS, labels=LABELS, channels=1, dims=dims).eval()
     thresholds = {"effusion": 0.5, "mass": 0.0, "nodule": 1.0}
     values: dict[str, Any] = {
         "labels": LABELS,
         "task": "multilabel",
-        "recipe": Recipe(size_px=(32, 32)),
+        "recipe": Recipe(size_px=(32,) * dims),
         "model": _OPTIONS,
         "calibration": Calibration(
             task="multilabel", labels=(LabelCalibration(method="platt", scale=2.0, bias=0.1),) * 3
@@ -95,6 +95,7 @@ def ct_slice(place: int, *, study: str, size_px: int = 32) -> Dataset:
         RescaleIntercept=-1024,
         WindowCenter=40,
         WindowWidth=400,
+        FrameOfReferenceUID=f"{study}.9",
         ImagePositionPatient=[0, 0, 5.0 * place],
         ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
         PixelSpacing=[0.5, 0.5],

@@ -177,7 +177,7 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("resight.serving.worker.write_objects", full)
+    monkeypatch.setattr("resight.serving.answering.write_objects", full)
 
 
 def test_a_clock_set_back_does_not_leave_a_study_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_an_error_that_nobody_foresaw_fails_one_study_and_not_the_next(
         raise KeyError("Secretname^Jane")
 
     with monkeypatch.context() as patched:
-        patched.setattr("resight.serving.worker.write_objects", surprise)
+        patched.setattr("resight.serving.answering.write_objects", surprise)
         site.work()
     found = site.study(first)
     assert found["state"] == "failed"

@@ -46,6 +46,13 @@ _SUM = """() => {
 }"""
 
 
+_PROFILE = """() => {
+  const strip = document.getElementById("profile");
+  return [...strip.getContext("2d").getImageData(0, 0, strip.width, 1).data].filter((_, i) => i % 4 === 3);
+}"""
+"""How strong the evidence is on each slice, as the strip under the slider shows it."""
+
+
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     if _BROWSER is None:
@@ -54,7 +61,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     settings = {
         "folder": folder / "service",
         "quiet_s": 0,
-        "models": [model_settings(write_bundle(folder / "bundle"))],
+        "models": [
+            model_settings(write_bundle(folder / "bundle")),
+            {**model_settings(write_bundle(folder / "volumes", dims=3)), "name": "chest-ct", "modalities": ["CT"]},
+        ],
     }
     with Parts(Service(ServiceSettings.model_validate(settings))) as parts:
         take_in(parts, *(deep(n, study=f"1.2.3.{n}", PatientID=f"P{n}", PatientName=f"Doe^N{n}") for n in range(3)))
@@ -191,7 +201,21 @@ def test_slices_of_a_volume_are_turned_by_wheel_and_keys(browser: Any, address: 
         page.locator("#canvas").focus()
         page.keyboard.press("PageUp")
         page.wait_for_function("() => document.getElementById('place').textContent.includes('Slice 5')")
+        plain = page.evaluate(_SUM)
+        page.locator('[data-evidence][data-label="mass"]').check()
+        page.wait_for_selector('[data-label="mass"][data-drawn]')
+        page.wait_for_function("() => document.getElementById('place').textContent.includes('mass strongest')")
+        shares = page.evaluate(_PROFILE)
+        strongest = shares.index(max(shares)) + 1
+        assert f"Slice {strongest} of 9" in page.inner_text("#place"), "the first overlay turns to its strongest slice"
+        page.wait_for_timeout(150)
         picture(page, "volume")
+        assert page.evaluate(_SUM) != plain
+        page.locator("#canvas").focus()
+        page.keyboard.press("PageUp" if strongest > 1 else "PageDown")
+        page.wait_for_function(f"() => !document.getElementById('place').textContent.includes('Slice {strongest} of')")
+        page.keyboard.press("m")
+        page.wait_for_function(f"() => document.getElementById('place').textContent.includes('Slice {strongest} of')")
 
 
 def test_a_reader_study_is_read_unaided_and_after_the_wash_out_aided(

@@ -12,13 +12,14 @@ from review_service import ct_slice, deep, model_settings, take_in, write_bundle
 from serving_images import radiograph
 from sqlalchemy import select
 
-from resight.serving import ServiceSettings, viewer
+from resight.serving import ServiceSettings, views
 from resight.serving.accounts import add_token
 from resight.serving.app import build_app
+from resight.serving.overlays import coloured
 from resight.serving.parts import Parts
 from resight.serving.schema import AuditEntry
 from resight.serving.service import Service
-from resight.serving.viewer import Views, _coloured
+from resight.serving.views import Views
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_pixels_fetched_by_whatever_way_stand_in_the_trail_once(
     for place in range(4):
         assert client.get(f"/studies/3/images/0{path}", params={"place": place}).status_code == 200
     assert entries(client, 3, "image viewed") == before + 1
-    monkeypatch.setattr(viewer, "_VIEW_S", -1.0)  # later it is another look
+    monkeypatch.setattr(views, "_VIEW_S", -1.0)  # later it is another look
     client.get(f"/studies/3/images/0{path}")
     assert entries(client, 3, "image viewed") == before + 2
 
@@ -147,7 +148,8 @@ def test_evidence_looked_at_stands_in_the_trail_by_label(client: TestClient) -> 
 
 def test_strong_evidence_covers_and_weak_evidence_is_left_out() -> None:
     evidence = np.array([[0.0, 0.1, 0.5, 1.0]]) * 7
-    plane = _coloured(evidence, (10, 20, 30))
+    plane = coloured(evidence, 7.0, 0)
     assert plane[0, :, 3].tolist() == [0, 0, 128, 255]
-    assert plane[0, 0, :3].tolist() == [30, 20, 10]
-    assert not _coloured(np.zeros((2, 2)), (10, 20, 30))[..., 3].any()
+    assert plane[0, 0, :3].tolist() == [0, 159, 230], "orange, blue first"
+    assert coloured(evidence, 14.0, 0)[0, :, 3].tolist() == [0, 0, 64, 128], "of a volume whose peak is elsewhere"
+    assert not coloured(np.zeros((2, 2)), 0.0, 1)[..., 3].any()

@@ -8,6 +8,7 @@ from resight.explain.image_grid import explain_image, onto_image_grid
 from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
 from resight.explain.nearest_cases import NearestCases, Neighbour, similar_cases
 from resight.explain.overlay import overlay
+from resight.explain.placed_evidence import PlacedEvidence, telling_slices
 from resight.explain.references import References
 from resight.explain.sanity import Cascade, max_sensitivity, randomisation_cascade, randomised
 from resight.explain.score_files import score_files
@@ -25,6 +26,7 @@ __all__ = [
     "NearestCases",
     "Neighbour",
     "PerturbationCurves",
+    "PlacedEvidence",
     "References",
     "TrustOptions",
     "Verdict",
@@ -47,6 +49,7 @@ __all__ = [
     "score_files",
     "score_maps",
     "similar_cases",
+    "telling_slices",
     "write_evidence",
     "write_volume_map",
 ]

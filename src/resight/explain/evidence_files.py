@@ -15,6 +15,7 @@ from resight.explain.base import Explainer
 from resight.explain.image_grid import explain_image
 from resight.explain.overlay import overlay
 from resight.imaging import read, write_nifti
+from resight.imaging.geometry import axes_of
 from resight.models import Bundle, named_sources
 from resight.types import Attribution, Image, Progress, silent
 
@@ -90,10 +91,9 @@ def write_volume_map(path: Path, attribution: Attribution, image: Image) -> None
         ImageError: the image has no place in space.
         OutputError: the file cannot be written.
     """
-    axes = [str(step.parameters["axes"]) for step in image.history if step.name == "to LPS"]
-    if image.affine is None or not axes:
+    if image.affine is None:
         raise ImageError("has no place in space", where=image.source_id, expected="a volume with an orientation")
-    write_nifti(path, attribution.map.astype(np.float32), image.affine, axes=axes[-1])
+    write_nifti(path, attribution.map.astype(np.float32), image.affine, axes=axes_of(image))
 
 
 def _explained(bundle: Bundle, explainer: Explainer, method: str, image: Image) -> list[Attribution]:

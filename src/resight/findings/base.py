@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
+from resight.explain import PlacedEvidence
 from resight.findings.codes import Code
 
 ObjectKind = Literal["sr", "sc", "gsps", "pm"]
@@ -61,6 +62,23 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
+class FoundVolume:
+    """A volume in the order its slices were stored in, and where the model saw its labels.
+
+    Attributes:
+        pixels: as it was read, 8 bits or shares of full scale.
+        evidence: on the same voxels.
+        spacing_mm: of slices, rows and columns; NaN where not known.
+        affine: matrix from an index `(slice, row, column, 1)` to millimetres in the patient; None without a place.
+    """
+
+    pixels: Shaped[np.ndarray, "C D H W"]
+    evidence: PlacedEvidence
+    spacing_mm: tuple[float, ...]
+    affine: Float[np.ndarray, "4 4"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class FoundImage:
     """One image and what was found in it.
 
@@ -71,6 +89,7 @@ class FoundImage:
         picture: the image in grey or colour as it was read; empty without pictures.
         maps: evidence by label on the picture's grid.
         turned: the picture is not as the pixels are stored, so the maps do not lie on them.
+        volume: for a series that was read as a whole, instead of picture and maps.
     """
 
     sources: tuple[Dataset, ...]
@@ -79,6 +98,12 @@ class FoundImage:
     picture: UInt8[np.ndarray, "C H W"] | None = None
     maps: Mapping[str, Float[np.ndarray, "H W"]] = field(default_factory=dict[str, Float[np.ndarray, "H W"]])
     turned: bool = False
+    volume: FoundVolume | None = None
+
+    @property
+    def most_urgent(self) -> Finding | None:
+        """The finding that is furthest above its threshold; its evidence is what pictures show."""
+        return max(self.findings, key=urgency, default=None)
 
 
 @dataclass(frozen=True)
@@ -110,10 +135,30 @@ class FoundStudy:
         return self.model.clearance or RESEARCH_ONLY
 
 
+def urgency(finding: Finding) -> float:
+    """How far a finding is above its threshold, or above 0 where there is none."""
+    return finding.probability - (finding.threshold or 0.0)
+
+
 def derived_uid(*parts: str) -> str:
     """A UID that is the same for the same parts (PS3.5 B.2: 2.25 and a number of at most 128 bits)."""
     number = int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:16], "big")
     return f"2.25.{number}"
+
+
+def along_slices(sources: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
+    """The headers of a series in the order of its volume's slices; as they are where one has no place in space."""
+    if len(sources) == 1 or not all("ImagePositionPatient" in s and "ImageOrientationPatient" in s for s in sources):
+        return sources
+    cosines = np.asarray(sources[0].ImageOrientationPatient, dtype=np.float64)
+    normal = np.cross(cosines[:3], cosines[3:])
+    heights = [float(np.dot(np.asarray(one.ImagePositionPatient, dtype=np.float64), normal)) for one in sources]
+    return tuple(sources[i] for i in np.argsort(heights, kind="stable"))
+
+
+def as_bytes(pixels: Shaped[np.ndarray, "C *space"]) -> UInt8[np.ndarray, "C *space"]:
+    """Pixels of an image in 8 bits."""
+    return pixels if pixels.dtype == np.uint8 else np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
 def source_dataset(texts: Mapping[str, str], numbers: Mapping[str, list[float]], transfer_syntax: str = "") -> Dataset:

@@ -2,62 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from pydicom.dataset import Dataset
 
 from resight.errors import require
-from resight.findings.base import MANUFACTURER, Finding, FoundImage, FoundStudy, derived_uid
+from resight.findings.base import MANUFACTURER, Finding, FoundImage, FoundStudy, FoundVolume, along_slices, derived_uid
 from resight.findings.codes import LOCAL_SCHEME, code_of
 
 _SERIES_NUMBER: Final = 9904
 _NARROWEST: Final = 1e-6
 _NEEDED: Final = ("FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
+_LONGEST_SIDE_PX: Final = 256
+"""Of the frames of a volume's map: finer than any network's map, and a CT's does not become larger than the CT."""
+_STEPS: Final = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """What one object holds; `geometry` for highdicom where frames do not lie on the sources pixel by pixel."""
+
+    sources: tuple[Dataset, ...]
+    finding: Finding
+    frames: Float[np.ndarray, "N H W"]
+    geometry: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def parametric_maps(study: FoundStudy) -> list[Dataset]:
-    """One map (PS3.3 A.75) for each single-frame image with a place in space and each finding above its threshold.
+    """One map (PS3.3 A.75) for each finding above its threshold of an image or volume with a place in space.
 
-    Radiographs have no such place; their evidence is in the secondary capture and in the presentation state.
+    The frames of a volume's map lie on the planes of its slices. Radiographs have no place in space; their evidence is
+    in the secondary capture and in the presentation state.
     """
     require("highdicom", extra="clinic")
-    pairs = [
-        (image, finding)
-        for image in study.images
-        if len(image.sources) == 1 and not image.turned and all(keyword in image.sources[0] for keyword in _NEEDED)
-        for finding in image.findings
-        if finding.decision and finding.label in image.maps
-    ]
-    return [_map(study, image, finding, number) for number, (image, finding) in enumerate(pairs, start=1)]
+    maps = [one for image in study.images for one in _maps(image)]
+    return [_written(study, one, number) for number, one in enumerate(maps, start=1)]
 
 
-def _map(study: FoundStudy, image: FoundImage, finding: Finding, number: int) -> Dataset:
+def _maps(image: FoundImage) -> Iterator[_Map]:
+    present = [finding for finding in image.findings if finding.decision]
+    source, volume = image.sources[0], image.volume
+    if volume is not None and volume.affine is not None and "FrameOfReferenceUID" in source:
+        height, width = volume.evidence.space[-2:]
+        step = math.ceil(max(height, width) / _LONGEST_SIDE_PX)
+        evidence = volume.evidence.on((volume.evidence.space[0], -(-height // step), -(-width // step)))
+        for finding in present:
+            frames = np.stack([evidence.plane(finding.label, place) for place in range(evidence.space[0])])
+            yield _Map(along_slices(image.sources), finding, frames, _geometry(volume, evidence.space))
+    elif len(image.sources) == 1 and not image.turned and all(keyword in source for keyword in _NEEDED):
+        size = int(source.Columns), int(source.Rows)
+        for finding in present:
+            if (evidence := image.maps.get(finding.label)) is not None:
+                plane = np.asarray(cv2.resize(evidence.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
+                yield _Map((source,), finding, plane[np.newaxis])
+
+
+def _geometry(volume: FoundVolume, space: tuple[int, ...]) -> dict[str, Any]:
+    """Orientation, spacing and positions of frames of this many rows and columns over the whole of each slice."""
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+
+    assert volume.affine is not None
+    factors = np.append(np.divide(volume.evidence.space, space), 1.0)
+    scale = np.diag(factors)
+    scale[:-1, -1] = (factors[:-1] - 1) / 2
+    affine = volume.affine @ scale
+    slices, rows, columns = (affine[:3, i] for i in range(3))
+    spacing = [float(np.linalg.norm(axis)) for axis in (rows, columns)]
+    # of a tilted gantry the distance along the normal is less than that of the corners
+    apart = abs(float(np.dot(slices, np.cross(columns, rows)))) / math.prod(spacing)
+    corners = [(affine @ (place, 0, 0, 1))[:3].tolist() for place in range(space[0])]
+    return {
+        "pixel_measures": PixelMeasuresSequence(spacing, slice_thickness=apart, spacing_between_slices=apart),
+        "plane_orientation": PlaneOrientationSequence("PATIENT", [*columns / spacing[1], *rows / spacing[0]]),
+        "plane_positions": [PlanePositionSequence("PATIENT", [round(mm, 6) for mm in corner]) for corner in corners],
+    }
+
+
+def _written(study: FoundStudy, one: _Map, number: int) -> Dataset:
     from highdicom import VOILUTTransformation
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.sr.coding import Code as DicomCode
 
-    source = image.sources[0]
-    size = int(source.Columns), int(source.Rows)
-    evidence = np.nan_to_num(image.maps[finding.label].astype(np.float32))
-    on_grid = np.asarray(cv2.resize(evidence, size, interpolation=cv2.INTER_LINEAR))
-    low, high = float(on_grid.min()), float(on_grid.max())
+    label = one.finding.label
+    frames = np.nan_to_num(one.frames)
+    low = float(frames.min(initial=0.0))
+    slope = max(float(frames.max(initial=0.0)) - low, _NARROWEST) / _STEPS
+    # 16 bits are more than a network's map means, and half of what floating point takes
+    stored = np.rint((frames - low) / slope).astype(np.uint16)
     mapping = RealWorldValueMapping(
-        lut_label=code_of(finding.label, study.model.codes).value[:16],
-        lut_explanation=f"Evidence for {finding.label}"[:64],
+        lut_label=code_of(label, study.model.codes).value[:16],
+        lut_explanation=f"Evidence for {label}"[:64],
         unit=DicomCode("1", "UCUM", "no units"),
-        value_range=(low, high),
-        slope=1.0,
-        intercept=0.0,
-        quantity_definition=DicomCode("evidence", LOCAL_SCHEME, f"Evidence for {finding.label}"[:64]),
+        value_range=(0, _STEPS),
+        slope=slope,
+        intercept=low,
+        quantity_definition=DicomCode("evidence", LOCAL_SCHEME, f"Evidence for {label}"[:64]),
     )
     found = ParametricMap(
-        source_images=[_with_thickness(source)],
-        pixel_array=on_grid[np.newaxis],
+        source_images=[_with_thickness(source) for source in one.sources],
+        pixel_array=stored,
         series_instance_uid=derived_uid("series", "pm", study.key),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=derived_uid("pm", study.key, source.SOPInstanceUID, finding.label),
+        sop_instance_uid=derived_uid("pm", study.key, one.sources[0].SOPInstanceUID, label),
         instance_number=number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=study.model.name[:64],
@@ -65,11 +117,10 @@ def _map(study: FoundStudy, image: FoundImage, finding: Finding, number: int) ->
         device_serial_number=study.model.version[:64],
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[
-            VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, _NARROWEST))
-        ],
+        voi_lut_transformations=[VOILUTTransformation(window_center=_STEPS / 2, window_width=_STEPS)],
         content_label="AI_EVIDENCE",
         content_description=study.use[:64],
+        **one.geometry,
     )
     found.SeriesDescription = f"AI evidence: {study.model.name}"[:64]
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from resight.errors import ImageError
-from resight.types import Pixels
+from resight.types import Image, Pixels
 
 Affine = Float[np.ndarray, "4 4"]
 """Array index `(d, h, w, 1)` to patient millimetres (LPS)."""
@@ -75,6 +76,20 @@ def from_lps(
             matrix[:3, i] *= -1
     back = [order.index(axis) for axis in range(3)]
     return pixels.transpose(0, *(axis + 1 for axis in back)), matrix[:, [*back, 3]]
+
+
+def as_stored(image: Image) -> Image:
+    """A volume in the order its frames were stored in, first axis along the slices; other images as they are."""
+    axes = axes_of(image)
+    if image.affine is None or axes == AS_THEY_ARE:
+        return image
+    pixels, affine = from_lps(image.pixels, image.affine, axes)
+    return replace(image, pixels=pixels, affine=affine, spacing_mm=spacing_of(affine))
+
+
+def axes_of(image: Image) -> str:
+    """How a volume was turned to LPS, as `to_lps` reported it."""
+    return next((str(s.parameters["axes"]) for s in image.history if s.name == "to LPS"), AS_THEY_ARE)
 
 
 def spacing_of(affine: Affine) -> tuple[float, ...]:

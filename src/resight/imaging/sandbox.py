@@ -112,7 +112,7 @@ class Sandbox:
     def image(self, path: Path, voi: VOI, at_least_px: int | None = None) -> Image:
         """Read an image file or the folder of a series, as `imaging.read`.
 
-        Of its history the way to grey and `turned` remain.
+        Of its history the way to grey and the turn of volumes to LPS remain; the attribute `turned` is of images.
 
         Raises:
             ImageError: it cannot be read, is too large, or could not be read within the limits.
@@ -132,7 +132,7 @@ class Sandbox:
             if (process := self._free.get()) is not None:
                 process.kill()
 
-    def _ask(self, task: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, task: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytearray]:
         with self._process() as process:
             try:
                 answer, pixels = process.ask(task, self.timeout_s)
@@ -191,7 +191,7 @@ class _Process:
         self._running.kill()
         self._running.communicate()
 
-    def ask(self, task: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], bytes]:
+    def ask(self, task: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], bytearray]:
         deadline = time.monotonic() + timeout_s + (0 if self._started else _START_S)
         self._send(task)
         received = bytearray()
@@ -206,7 +206,7 @@ class _Process:
             expected = int(np.prod(answer["shape"], dtype=np.int64)) * np.dtype(answer["dtype"]).itemsize
             while len(received) < expected:
                 received += self._receive(deadline)
-        return answer, bytes(received)
+        return answer, received  # not as a copy: volumes are large
 
     def _send(self, value: dict[str, Any]) -> None:
         assert self._running.stdin is not None

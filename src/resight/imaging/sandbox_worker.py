@@ -42,8 +42,8 @@ _NUMBERS: Final = (
     "NumberOfFrames", "PixelSpacing", "Rows", "SamplesPerPixel", "SeriesNumber", "SliceThickness",
     "SpacingBetweenSlices",
 )  # fmt: skip
-_GREY_STEPS: Final = ("modality", "voi", "presentation")
-"""Of the history, what became of stored values; the rest names files and decoders."""
+_KEPT_STEPS: Final = ("modality", "voi", "presentation", "to LPS")
+"""Of the history, what became of stored values and of the order of axes; the rest names files and decoders."""
 _LONGEST_TEXT: Final = 324
 """Longest value of a person's name (PS3.5 table 6.2-1: five groups of 64 and their separators)."""
 
@@ -151,7 +151,7 @@ def _answer_image(answers: BinaryIO, found: Image) -> None:
         "modality": found.modality,
         "affine": None if found.affine is None else found.affine.tolist(),
         "attributes": {**found.attributes, "turned": int(any(step.name == "upright" for step in found.history))},
-        "steps": [[step.name, dict(step.parameters)] for step in found.history if step.name in _GREY_STEPS],
+        "steps": [[step.name, dict(step.parameters)] for step in found.history if step.name in _KEPT_STEPS],
     }
     _answer(answers, value, pixels.tobytes())
 

@@ -20,6 +20,8 @@ from resight.serving import api, dashboard, dicomweb, login, oidc, reader_pages,
 from resight.serving.guard import Guard
 from resight.serving.pages import render
 from resight.serving.parts import Parts
+from resight.serving.pictures import Pictures
+from resight.serving.views import Views
 
 _MEGABYTE: Final = 2**20
 _STATIC: Final = {
@@ -56,7 +58,7 @@ def build_app(parts: Parts) -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_unfit)
     app.add_exception_handler(FormParserError, _answer_damaged_form)
-    app.state.pictures, app.state.views = viewer.Pictures(parts), viewer.Views(parts)
+    app.state.pictures, app.state.views = Pictures(parts), Views(parts)
     app.state.drifts = dashboard.DriftCache()
     for room in (login, oidc, api, dicomweb, review_pages, viewer, reader_pages, dashboard):
         app.include_router(room.router)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from sqlalchemy import select
 
 from resight.errors import BundleError, ResightError
-from resight.explain import build_explainer, onto_image_grid
+from resight.explain import PlacedEvidence, build_explainer
 from resight.findings import ModelIdentity
 from resight.models import Classifier, Predictor
 from resight.models.bundle import MANIFEST_FILE
@@ -26,9 +24,6 @@ from resight.serving.schema import Model, Study
 from resight.serving.service import Service
 from resight.serving.settings import ModelEntry
 from resight.types import Image
-
-_LONGEST_SIDE_PX: Final = 1024
-"""Of pictures with an overlay."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +54,19 @@ class LoadedModel:
         points = self.predictor.manifest.operating_points
         return next((p.threshold for p in points if p.name == point and p.label == label), None)
 
-    def evidence(
-        self, image: Image, labels: tuple[str, ...]
-    ) -> tuple[UInt8[np.ndarray, "C H W"], dict[str, Float[np.ndarray, "H W"]]]:
-        """A picture of the image, at most 1024 pixels long, and the evidence for some labels on its grid."""
-        pixels = _as_bytes(image)
-        height, width = pixels.shape[1:]
-        factor = min(1.0, _LONGEST_SIDE_PX / max(height, width))
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        picture = _resized(pixels, size) if factor < 1 else pixels
-        if self.entry.explainer is None or not labels:
-            return picture, {}
+    def evidence(self, image: Image) -> PlacedEvidence | None:
+        """Where the model sees each of its labels, on the image as it was read; None without an explainer.
+
+        Scores may come from an exported engine; maps need gradients, and come from the weights that every bundle holds.
+        """
+        if self.entry.explainer is None:
+            return None
         manifest = self.predictor.manifest
         prepared = torch.from_numpy(self.predictor.prepare(image))[None]
         explainer = build_explainer(self.entry.explainer)
         maps = [explainer.explain(member, prepared)[0] for member in _members(self.predictor)]
-        chosen = [manifest.labels.index(label) for label in labels]
-        mean = torch.stack(maps).mean(dim=0).float().cpu().numpy()[chosen]
-        # indices of pixel centres on the smaller picture
-        shrink = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]])
-        placed = onto_image_grid(mean, shrink @ manifest.recipe.grid(image), picture.shape[1:])
-        return picture, dict(zip(labels, placed, strict=True))
+        mean = torch.stack(maps).mean(dim=0).float().cpu().numpy()
+        return PlacedEvidence(tuple(manifest.labels), mean, manifest.recipe.grid(image), image.pixels.shape[1:])
 
 
 class Models:
@@ -174,6 +161,8 @@ class Models:
         manifest = predictor.manifest
         if entry.operating_point is not None and entry.operating_point not in predictor.operating_points:
             raise BundleError(f"has no operating point {entry.operating_point!r}", where=entry.name)
+        if entry.explainer is not None:
+            build_explainer(entry.explainer)  # an unknown one is told now and not with the first study
         probe = np.full((1, manifest.channels, *manifest.recipe.size_px), 128, np.uint8)
         alone, together = predictor.logits(probe), predictor.logits(np.repeat(probe, 2, axis=0))
         if not (np.isfinite(alone).all() and np.allclose(alone, together, rtol=0.05, atol=0.05)):
@@ -207,13 +196,3 @@ class Models:
 def _members(predictor: Predictor) -> list[Classifier]:
     model = predictor.model
     return [model] if isinstance(model, Classifier) else [m for m in model.members if isinstance(m, Classifier)]
-
-
-def _as_bytes(image: Image) -> UInt8[np.ndarray, "C H W"]:
-    if image.pixels.dtype == np.uint8:
-        return image.pixels
-    return np.rint(np.clip(image.pixels, 0, 1) * 255).astype(np.uint8)
-
-
-def _resized(pixels: UInt8[np.ndarray, "C H W"], size: tuple[int, int]) -> UInt8[np.ndarray, "C H W"]:
-    return np.stack([np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA)) for plane in pixels])

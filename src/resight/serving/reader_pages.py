@@ -17,11 +17,11 @@ from resight.serving.audit_trail import append
 from resight.serving.current import current_predictions
 from resight.serving.pages import Key, render
 from resight.serving.people import ReaderReading, ReaderStudy, User
+from resight.serving.pictures import images_of
 from resight.serving.row import now
 from resight.serving.schema import Model, Study
 from resight.serving.service import Service
 from resight.serving.study_view import age_words, date_words, model_view, present_labels
-from resight.serving.viewer import images_of
 from resight.teaming import AIDED
 
 router = APIRouter(prefix="/reader-studies", include_in_schema=False)

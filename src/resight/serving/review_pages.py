@@ -17,6 +17,7 @@ from resight.serving.audit_trail import append
 from resight.serving.current import current_predictions, is_current, is_of_newest_answer
 from resight.serving.pages import Key, render
 from resight.serving.people import Action, Decision
+from resight.serving.pictures import images_of
 from resight.serving.reader_studies import hidden_studies, may_see_answer
 from resight.serving.row import now
 from resight.serving.schema import Finding, Instance, Model, Prediction, Study, StudyState
@@ -31,7 +32,6 @@ from resight.serving.study_view import (
     similar_studies,
     whole_study,
 )
-from resight.serving.viewer import images_of
 
 router = APIRouter(include_in_schema=False)
 

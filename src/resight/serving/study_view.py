@@ -134,8 +134,6 @@ def model_view(
 def _why_no_evidence(loaded: LoadedModel | None) -> str:
     if loaded is None:
         return "No overlays: they are drawn by the version in service, and this one is not any more."
-    if loaded.predictor.manifest.dims != 2:
-        return "No overlays: the model reads whole volumes, and overlays are drawn on single images."
     return "" if loaded.entry.explainer else "No overlays: the settings name no explainer for this model."
 
 

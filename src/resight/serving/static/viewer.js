@@ -12,7 +12,8 @@
     box,
     slider: box.closest(".line, .overlays").querySelector(".opacity"),
     image: Number(box.dataset.image),
-    picture: null,
+    pictures: new Map(), // by slice
+    shares: null, // of the strongest evidence, slice by slice
   }));
   const kept = new Map(); // number of the image -> facts and slices
   const view = { image: 0, slice: 0, center: 0, width: 1, inverted: false, zoom: 1, x: 0, y: 0, tool: "window" };
@@ -56,6 +57,7 @@
       canvas.setAttribute("aria-label", `Image ${number + 1} of ${count}, ${facts.width} by ${facts.height} pixels. Press ? for keys.`);
       await openSlice(view.slice);
       resetView();
+      profile();
       viewer.dataset.ready = String(number);
     } catch (error) {
       shown = plane = null;
@@ -83,6 +85,7 @@
     say("");
     get("slice").value = String(wanted + 1);
     draw();
+    for (const layer of layers) if (isShown(layer)) drawLayer(layer);
   }
 
   // One table from stored values to grey: 65 536 steps instead of one computation a pixel.
@@ -137,9 +140,10 @@
       pen.imageSmoothingQuality = "high";
       pen.drawImage(plane, left, top, width, height);
       for (const layer of layers) {
-        if (!layer.box.checked || layer.image !== view.image || !layer.picture) continue;
+        const picture = isShown(layer) && layer.pictures.get(view.slice);
+        if (!picture) continue;
         pen.globalAlpha = Number(layer.slider.value) / 100;
-        pen.drawImage(layer.picture, left, top, width, height);
+        pen.drawImage(picture, left, top, width, height);
       }
       pen.globalAlpha = 1;
       labels();
@@ -150,7 +154,9 @@
     const digits = Math.abs(view.width) < 10 ? 2 : 0;
     const unit = facts.unit ? ` ${facts.unit}` : "";
     get("window").textContent = `C ${view.center.toFixed(digits)} W ${view.width.toFixed(digits)}${unit}${view.inverted ? " inverted" : ""}`;
-    get("place").textContent = `Image ${view.image + 1} of ${count}` + (facts.slices > 1 ? `\nSlice ${view.slice + 1} of ${facts.slices}` : "");
+    const strongest = layers.filter((layer) => isShown(layer) && layer.shares && facts.slices > 1)
+      .map((layer) => `\n${layer.box.dataset.label} strongest: ${peak(layer) + 1}`).join("");
+    get("place").textContent = `Image ${view.image + 1} of ${count}` + (facts.slices > 1 ? `\nSlice ${view.slice + 1} of ${facts.slices}` : "") + strongest;
     get("scale").textContent = `${Math.round(view.zoom * 100)} %\n${facts.width} x ${facts.height}`;
     viewer.querySelector('[data-do="invert"]').setAttribute("aria-pressed", String(view.inverted));
   }
@@ -276,6 +282,7 @@
       ",": () => view.image > 0 && openImage(view.image - 1),
       ".": () => view.image + 1 < count && openImage(view.image + 1),
       o: toggleLayers,
+      m: toPeak,
       n: () => leave("/worklist/next?after=" + viewer.dataset.study),
       w: () => leave("/worklist"),
     };
@@ -297,22 +304,61 @@
     if (!("stays" in viewer.dataset)) location.assign(path);
   }
 
+  const isShown = (layer) => layer.box.checked && layer.image === view.image;
+  const peak = (layer) => layer.shares.indexOf(Math.max(...layer.shares));
+
   async function showLayer(layer) {
-    if (layer.box.checked && !layer.picture) {
-      const { model, version, label } = layer.box.dataset;
-      const query = new URLSearchParams({ model, version, label });
-      layer.box.setAttribute("aria-busy", "true");
-      try {
-        layer.picture = await createImageBitmap(await fetched(`${base}${layer.image}/evidence?${query}`, "blob"));
-        layer.box.dataset.drawn = "";
-      } catch (error) {
-        layer.box.checked = false;
-        say(error.message);
-      }
-      layer.box.removeAttribute("aria-busy");
+    if (layer.box.checked) {
+      if (layer.image !== view.image) await openImage(layer.image);
+      await drawLayer(layer);
     }
-    if (layer.box.checked && layer.image !== view.image) await openImage(layer.image);
+    profile();
     draw();
+  }
+
+  // What is not here yet is fetched; a volume is turned to where the evidence is strongest when a label is first shown.
+  async function drawLayer(layer) {
+    const { model, version, label } = layer.box.dataset;
+    const query = new URLSearchParams({ model, version, label });
+    const path = `${base}${layer.image}/evidence`;
+    layer.box.setAttribute("aria-busy", "true");
+    try {
+      if (facts.slices > 1 && !layer.shares) {
+        layer.shares = (await fetched(`${path}/profile?${query}`, "json")).shares;
+        if (isShown(layer)) await openSlice(peak(layer));
+      }
+      const place = view.slice;
+      if (isShown(layer) && !layer.pictures.has(place)) {
+        query.set("place", String(place));
+        layer.pictures.set(place, await createImageBitmap(await fetched(`${path}?${query}`, "blob")));
+        if (layer.pictures.size > 64) layer.pictures.delete(layer.pictures.keys().next().value);
+      }
+      layer.box.dataset.drawn = String(place);
+    } catch (error) {
+      layer.box.checked = false;
+      say(error.message);
+    }
+    layer.box.removeAttribute("aria-busy");
+    draw();
+  }
+
+  // Where along the slices the evidence lies, under the slider.
+  function profile() {
+    const strip = get("profile");
+    const layer = layers.find((one) => isShown(one) && one.shares);
+    strip.hidden = !layer;
+    if (!layer) return;
+    strip.width = layer.shares.length;
+    const ink = strip.getContext("2d");
+    layer.shares.forEach((share, place) => {
+      ink.fillStyle = `rgb(240 178 106 / ${Math.round(share * 100)}%)`;
+      ink.fillRect(place, 0, 1, 1);
+    });
+  }
+
+  function toPeak() {
+    const layer = layers.find((one) => isShown(one) && one.shares);
+    if (layer) turn(peak(layer) - view.slice);
   }
 
   function toggleLayers() {
