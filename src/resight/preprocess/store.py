@@ -6,7 +6,8 @@ Memory maps are shared between processes and given back to the system when memor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +141,17 @@ class Store:
     def __getitem__(self, index: int) -> PreparedImage:
         """One prepared image, without a copy."""
         return np.asarray(self.images[index])
+
+    def read_ahead(self, rows: Iterable[int]) -> None:
+        """Have the system fetch images that are needed soon, while others are worked on; costs nothing in memory."""
+        mapping, size = self.images.base, self.images[0].nbytes
+        if not (isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED")):
+            return
+        before = self.images.offset % mmap.ALLOCATIONGRANULARITY  # the map begins where the system lets it
+        for row in rows:
+            start = before + row * size
+            page = start - start % mmap.PAGESIZE
+            mapping.madvise(mmap.MADV_WILLNEED, page, start - page + size)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store.open, (self.folder,)

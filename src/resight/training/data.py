@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -99,13 +101,18 @@ class _Samples(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
 
 
 class _Order(Sampler[list[Place]]):
-    """The batches of the pass that comes next."""
+    """The batches of the pass that comes next; while one is read, the disk is asked for the one behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
         self.batches: list[list[Place]] = []
 
     def __iter__(self) -> Iterator[list[Place]]:
-        return iter(self.batches)
+        for batch, following in zip_longest([[], *self.batches], self.batches, fillvalue=[]):
+            if isinstance(self.data.store, Store):
+                self.data.store.read_ahead(int(self.data.rows[sample]) for _, sample in following)
+            if batch:
+                yield batch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -133,6 +140,9 @@ class Reader:
         workers: reading processes; 0 reads here.
         share: this reader's number and how many share each batch; the part of one that comes off empty is a single
             sample that counts for nothing.
+
+    Attributes:
+        waited_s: seconds in which whoever takes the batches waited for them, all passes together.
     """
 
     def __init__(
@@ -149,10 +159,14 @@ class Reader:
         self._batch_size, self._device, self._share = batch_size, device, share
         self._table = None if data.table is None else torch.from_numpy(data.table).float()
         self._groups = None if data.groups is None else torch.from_numpy(data.groups).long()
-        self._order = _Order()
+        self._order = _Order(data)
+        self.waited_s = 0.0
         processes: dict[str, Any] = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
         samples = _Samples(data, augmentation, seed)
-        self._loader = DataLoader(samples, batch_sampler=self._order, num_workers=workers, **processes)
+        pinned = device.type == "cuda"  # so that the copy to the device runs beside its work
+        self._loader = DataLoader(
+            samples, batch_sampler=self._order, num_workers=workers, pin_memory=pinned, **processes
+        )
 
     def batches(self, order: Int[np.ndarray, " M"], *, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
         """One pass.
@@ -169,14 +183,17 @@ class Reader:
         mine = [chunk[number::readers] for chunk in whole]
         parts = [part if len(part) else chunk[:1] for part, chunk in zip(mine, whole, strict=True)]
         self._order.batches = [[(epoch, int(sample)) for sample in part] for part in parts]
+        asked = time.monotonic()
         for (pixels, targets, mask, samples), part in zip(self._loader, mine, strict=True):
             if not len(part):
                 mask = torch.zeros_like(mask)
             groups, table = (
                 None if part is None else part[samples].to(self._device) for part in (self._groups, self._table)
             )
-            pixels, targets, mask = (part.to(self._device) for part in (pixels, targets, mask))
+            pixels, targets, mask = (part.to(self._device, non_blocking=True) for part in (pixels, targets, mask))
+            self.waited_s += time.monotonic() - asked
             yield Batch(pixels, targets, mask, samples, groups, table)
+            asked = time.monotonic()
 
 
 @contextmanager

@@ -30,6 +30,9 @@ from resight.training.schedule import AveragedWeights, build_optimizer, learning
 from resight.training.validate import macro_auroc, predict_logits
 from resight.types import Progress, Task, silent
 
+_MUCH_WAITING = 0.3
+"""Share of the time from which on it is said that the disk or the augmentation holds a run up."""
+
 
 @dataclass
 class _State:
@@ -40,6 +43,7 @@ class _State:
     loss_sum: float = 0.0
     precision: Precision | None = None
     seconds: float = 0.0
+    waited_s: float = 0.0
     best_epoch: int = -1
     best_value: float = -np.inf
     best_loss: float = np.inf
@@ -51,13 +55,14 @@ class FitResult:
     """What came of a training run.
 
     Attributes:
-        history: one entry per epoch: `epoch, loss, validation_loss, validation_auroc, learning_rate, seconds`.
+        history: one entry per epoch: `epoch, loss, validation_loss, validation_auroc, learning_rate`.
         best_epoch: epoch whose weights the model now holds.
         best_value: validation AUROC (or negative validation loss) there.
         selected_by: `auroc`, or `loss` where no validation AUROC can be estimated.
         precision: `fp32` or `bf16`.
         device: where it ran.
         seconds: training time, all resumed parts together.
+        waited_s: of these, how long the network waited for training images to be read and augmented.
     """
 
     history: tuple[dict[str, float | None], ...]
@@ -67,6 +72,7 @@ class FitResult:
     precision: Precision
     device: str
     seconds: float
+    waited_s: float = 0.0
 
 
 def fit(
@@ -176,6 +182,7 @@ class _Run:
             self.precision,
             str(self.device),
             state.seconds,
+            state.waited_s,
         )
 
     def _train_epoch(self) -> None:
@@ -187,6 +194,9 @@ class _Run:
             state.loss_sum += self._step(batch)
             state.step += 1
             detail = f"epoch {state.epoch + 1}/{options.epochs}, loss {state.loss_sum / state.step:.4f}"
+            waited_s, spent_s = self._spent()
+            if waited_s > _MUCH_WAITING * spent_s:
+                detail += f", {waited_s / spent_s:.0%} of the time waiting for images"
             done = state.epoch * self.steps_per_epoch + state.step
             self.progress("train", done, options.epochs * self.steps_per_epoch, detail)
             if time.monotonic() - self._saved > options.checkpoint_every_s:
@@ -261,10 +271,14 @@ class _Run:
         waited = self.state.epoch - 1 - self.state.best_epoch
         return bool(self.options.patience) and self.state.epoch > 0 and waited >= self.options.patience
 
+    def _spent(self) -> tuple[float, float]:
+        """Seconds waited for images, and of the whole training, up to now."""
+        return self.state.waited_s + self.reader.waited_s, self.state.seconds + time.monotonic() - self._clock
+
     def _save(self) -> None:
-        now = time.monotonic()
-        self.state.seconds += now - self._clock
-        self._clock = self._saved = now
+        self.state.waited_s, self.state.seconds = self._spent()
+        self._clock = self._saved = time.monotonic()
+        self.reader.waited_s = 0.0
         if not self.ranks.leads:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
