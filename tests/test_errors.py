@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from resight import errors
-from resight.errors import DependencyError, ImageError, ResightError, nearest, require, similar_path
+from resight.errors import (
+    DependencyError,
+    ImageError,
+    OutputError,
+    ResightError,
+    nearest,
+    require,
+    similar_path,
+    writing,
+)
 
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ResightError)]
 
@@ -58,3 +67,12 @@ def test_a_path_that_leads_nowhere(tmp_path: Path) -> None:
     assert similar_path(tmp_path / "cohrot.csv") == f"Did you mean '{tmp_path / 'cohort.csv'}'?"
     assert similar_path(tmp_path / "other") == ""
     assert similar_path(tmp_path / "none" / "deep" / "x.csv") == f"There is no folder '{tmp_path / 'none'}'."
+
+
+def test_what_the_system_refuses_while_writing_is_one_line(tmp_path: Path) -> None:
+    target = tmp_path / "none" / "x.txt"
+    message = f"{target}: cannot be written (No such file or directory)"
+    with pytest.raises(OutputError, match=re.escape(message)), writing(target):
+        target.write_text("x")
+    with pytest.raises(ValueError, match="ours"), writing(target):
+        raise ValueError("ours")

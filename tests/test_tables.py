@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from resight.errors import CohortError, OutputError
-from resight.tables import read_table, write_table
+from resight.tables import read_table, require_columns, write_table
 
 TEXT = "image,Größe\nä.png,1\nb.png,2\n"
 
@@ -109,3 +109,10 @@ def test_a_full_disk_leaves_no_half_table_and_the_old_one_whole(tiny_disk: Path,
             write_table(large, tiny_disk / name)
     assert [path.name for path in tiny_disk.iterdir()] == ["table.csv"]
     assert (tiny_disk / "table.csv").read_bytes() == before
+
+
+def test_columns_that_are_not_there() -> None:
+    table = pd.DataFrame({"image": ["a"], "lable": [1]})
+    require_columns(table, "image", error=CohortError, where="x.csv")
+    with pytest.raises(CohortError, match=r"x.csv: no column 'label'. Did you mean 'lable'\?"):
+        require_columns(table, "image", "label", error=CohortError, where="x.csv")

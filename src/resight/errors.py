@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -120,6 +121,22 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     if match:
         return f"Did you mean {folded[match[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "There are none."
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None, None, None]:
+    """Say in one line what the system refused while something was written.
+
+    Args:
+        path: file or folder that it is written to.
+
+    Raises:
+        OutputError: disk full, no permission, or no such folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
 
 
 def similar_path(path: Path) -> str:

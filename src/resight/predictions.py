@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
 
-from resight.errors import PredictionsError, nearest
-from resight.tables import read_table, write_table
+from resight.errors import PredictionsError
+from resight.tables import read_table, require_columns, write_table
 from resight.types import OUTCOME_COLUMNS, Mask, Scores, Targets, Task
 
 COLUMNS = (
@@ -107,11 +107,7 @@ class Predictions:
         """
         table = read_table(path, error=PredictionsError, text_columns=("image", "patient_id", "label"))
         where = str(path)
-        for needed in ("image", "label"):
-            if needed not in table.columns:
-                raise PredictionsError(
-                    f"no column {needed!r}", where=where, fix=nearest(needed, map(str, table.columns))
-                )
+        require_columns(table, "image", "label", error=PredictionsError, where=where)
         if not {"probability", "score", "logit"} & set(table.columns):
             raise PredictionsError("no column with predictions", where=where, expected="probability, score or logit")
         if table.empty:
@@ -146,8 +142,7 @@ class Predictions:
         Raises:
             PredictionsError: the table has no such column.
         """
-        if column not in self.table.columns:
-            raise PredictionsError(f"no column {column!r}", where="predictions table")
+        require_columns(self.table, column, error=PredictionsError, where="predictions table")
         return self.table[column].to_numpy(dtype=np.float64).reshape(-1, len(self.labels))
 
     def has(self, column: str) -> bool:
@@ -184,10 +179,9 @@ class Predictions:
         Raises:
             PredictionsError: the table has no such column.
         """
+        require_columns(self.table, *equal, error=PredictionsError, where="predictions table")
         keep = np.ones(len(self.table), dtype=bool)
         for column, value in equal.items():
-            if column not in self.table.columns:
-                raise PredictionsError(f"no column {column!r}", where="predictions table")
             keep &= (self.table[column] == value).to_numpy()
         return replace(self, table=self.table.loc[keep].reset_index(drop=True))
 

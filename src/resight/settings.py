@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from resight.errors import OutputError, SettingsError, nearest, similar_path
+from resight.errors import SettingsError, nearest, similar_path, writing
 
 
 class Options(BaseModel):
@@ -77,11 +77,9 @@ def begin_with(settings: Options, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dump_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 
 def validate(

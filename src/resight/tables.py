@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from resight.errors import DataError, OutputError, require, similar_path
+from resight.errors import DataError, OutputError, nearest, require, similar_path
 
 _SEPARATORS = (",", ";", "\t", "|")
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "<NA>", "#N/A", "#NA")
@@ -81,6 +81,23 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         if is_file:
             partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
+
+
+def require_columns(table: pd.DataFrame, *names: str, error: type[DataError], where: str) -> None:
+    """Check that columns are there.
+
+    Args:
+        table: as read.
+        names: of the columns.
+        error: what to raise.
+        where: the file, for the message.
+
+    Raises:
+        DataError: of the class asked for: names the first that is absent, and the one that comes nearest.
+    """
+    for name in names:
+        if name not in table.columns:
+            raise error(f"no column {name!r}", where=where, fix=nearest(name, map(str, table.columns)))
 
 
 def column_key(name: str) -> str:

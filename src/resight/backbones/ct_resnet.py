@@ -14,7 +14,7 @@ from typing import Final
 
 from resight.backbones.base import Backbone
 from resight.backbones.weights import WeightReport, load_weights
-from resight.errors import BundleError, OutputError, require
+from resight.errors import BundleError, require, writing
 
 CT_RESNET152: Final = "ct152"
 """Name of the weights, and of the extra that installs them."""
@@ -57,11 +57,8 @@ def copy_ct_resnet152(path: Path) -> str:
         BundleError: the shards are not whole.
         OutputError: the file cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="resight-ct152-") as folder:
-        try:
-            shutil.copyfile(ct_resnet152_weights(Path(folder)), path)
-        except OSError as error:
-            raise OutputError(f"cannot be written ({error})", where=str(path)) from error
+    with tempfile.TemporaryDirectory(prefix="resight-ct152-") as folder, writing(path):
+        shutil.copyfile(ct_resnet152_weights(Path(folder)), path)
     return CT_RESNET152_SHA256
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import check_free, fresh, result_json, result_table, say
+from resight.cli.console import check_free, deliver, result_table, say
 from resight.cli.group_arguments import GroupArguments
 from resight.cli.results import estimate, p_value
 
@@ -47,17 +47,11 @@ def audit(
     """
     from resight.fairness import audit as judge
     from resight.predictions import Predictions
-    from resight.settings import write_json
 
     options = groups.options(min_images=min_images, confidence=confidence, alpha=alpha, healthy=healthy)
     check_free(out, force=force)
     found = judge(Predictions.read(predictions), options)
-    if out is not None:
-        write_json(fresh(out, force=force), found.to_dict())
-        say(f"written: {out}")
-    if as_json:
-        result_json(found.to_dict())
-    else:
+    if not deliver(found.to_dict(), out=out, force=force, as_json=as_json):
         _show(found, predictions.name)
     return 0
 

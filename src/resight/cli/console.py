@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resight.errors import OutputError
-from resight.settings import plain
+from resight.settings import plain, write_json
 
 if TYPE_CHECKING:  # it brings pandas, which --help does not need
     from resight import types
@@ -93,6 +93,20 @@ def fresh(path: Path, *, force: bool) -> Path:
     except OSError as error:
         raise OutputError(f"cannot be made ({error.strerror})", where=str(path.parent)) from error
     return path
+
+
+def deliver(found: Any, *, out: Path | None, force: bool, as_json: bool) -> bool:
+    """Write a result as JSON where that was asked for; whether it was also printed for programs.
+
+    Raises:
+        OutputError: as `fresh`.
+    """
+    if out is not None:
+        write_json(fresh(out, force=force), found)
+        say(f"written: {out}")
+    if as_json:
+        result_json(found)
+    return as_json
 
 
 def _is_taken(path: Path) -> bool:

@@ -251,10 +251,8 @@ def deidentify(
 def _with_split(cohort: Cohort, column: str) -> Cohort:
     from dataclasses import replace
 
-    from resight.errors import CohortError, nearest
+    from resight.errors import CohortError
+    from resight.tables import require_columns
 
-    if column not in cohort.table.columns:
-        raise CohortError(
-            f"no column {column!r}", where=cohort.name, fix=nearest(column, map(str, cohort.table.columns))
-        )
+    require_columns(cohort.table, column, error=CohortError, where=cohort.name)
     return replace(cohort, table=cohort.table.assign(split=cohort.table[column].astype(str)))

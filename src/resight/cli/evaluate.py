@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import check_free, fresh, result_json, say
+from resight.cli.console import check_free, deliver
 from resight.cli.results import show_evaluation, show_prognosis
 
 
@@ -41,7 +41,7 @@ def evaluate(
     from resight.evaluation import EvaluationOptions, evaluate_prognosis, is_prognosis
     from resight.evaluation import evaluate as judge
     from resight.predictions import Predictions
-    from resight.settings import validate, write_json
+    from resight.settings import validate
 
     given = {"split": split, "bootstrap": bootstrap, "confidence": confidence, "seed": seed}
     options = validate(EvaluationOptions, given, where="command line")
@@ -51,11 +51,7 @@ def evaluate(
     evaluation = judge(table, options) if prognosis is None or table.has("target") else None
     found = {} if evaluation is None else evaluation.to_dict()
     found |= {} if prognosis is None else {"prognosis": prognosis.to_dict()}
-    if out is not None:
-        write_json(fresh(out, force=force), found)
-        say(f"written: {out}")
-    if as_json:
-        result_json(found)
+    if deliver(found, out=out, force=force, as_json=as_json):
         return 0
     if evaluation is not None:
         show_evaluation(evaluation, f"{predictions.name}: {evaluation.images} images, {evaluation.patients} patients")

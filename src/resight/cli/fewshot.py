@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, deliver, fresh, progress_bars, result_table, say
 from resight.cli.predict import bundle_folder
 
 
@@ -63,7 +63,7 @@ def fewshot(
     )
     from resight.fewshot import finetune as finetune_network
     from resight.models import Predictor
-    from resight.settings import validate, write_json
+    from resight.settings import validate
 
     given = {"ways": ways, "shots": shots, "queries": queries, "episodes": episodes, "seed": seed}
     options = validate(EpisodeOptions, given, where="command line")
@@ -107,11 +107,7 @@ def fewshot(
         results = {one.method: one for one in episodes_of}
         rows = [(one.method, one.accuracy, one.auroc, f"{one.chance:.3f}") for one in episodes_of]
         columns = ("method", "balanced accuracy", "AUROC", "chance")
-    if out is not None:
-        write_json(fresh(out, force=force), results)
-        say(f"written: {out}")
-    if as_json:
-        result_json(results)
+    if deliver(results, out=out, force=force, as_json=as_json):
         return 0
     result_table(columns, rows, title=f"{len(features)} images of {len(set(patients))} patients")
     if found.failed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from resight.cli.console import check_free, fresh, result_json, result_table, say
+from resight.cli.console import check_free, deliver, result_table, say
 from resight.cli.results import p_value
 from resight.errors import BundleError
 
@@ -42,19 +42,14 @@ def monitor(
     from resight.monitoring import ALARM_EXIT, MonitorOptions
     from resight.monitoring import monitor as watch
     from resight.predictions import Predictions
-    from resight.settings import validate, write_json
+    from resight.settings import validate
 
     given = {"alpha": alpha, "min_cases": min_cases, "seed": seed}
     options = validate(MonitorOptions, given, where="command line")
     check_free(out, force=force)
     remembered = _reference(reference)
     found = watch(remembered, [Predictions.read(path) for path in predictions], options)
-    if out is not None:
-        write_json(fresh(out, force=force), found.to_dict())
-        say(f"written: {out}")
-    if as_json:
-        result_json(found.to_dict())
-    else:
+    if not deliver(found.to_dict(), out=out, force=force, as_json=as_json):
         _show(found)
     return ALARM_EXIT if found.drifted else 0
 

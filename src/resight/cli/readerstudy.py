@@ -44,16 +44,15 @@ def design(
     """
     from resight.errors import PredictionsError
     from resight.settings import validate
-    from resight.tables import read_table, write_table
+    from resight.tables import read_table, require_columns, write_table
     from resight.teaming import StudyOptions, design_study
 
     given = {"readers": readers, "kind": kind, "washout_days": washout_days, "seed": seed}
     options = validate(StudyOptions, given, where="command line")
     check_free(out, force=force)
     table = read_table(predictions, error=PredictionsError, text_columns=("image", "label"))
-    for column in ("image", "label", *(("split",) if split else ())):
-        if column not in table.columns:
-            raise PredictionsError(f"no column {column!r}", where=str(predictions))
+    needed = ("image", "label", *(("split",) if split else ()))
+    require_columns(table, *needed, error=PredictionsError, where=str(predictions))
     kept = table if split is None else table.loc[table["split"] == split]
     plan = design_study(list(kept["image"].unique()), list(kept["label"].unique()), options)
     write_table(plan, fresh(out, force=force))

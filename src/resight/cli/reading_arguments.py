@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from resight.cli.console import check_free, fresh, result_json, say
+from resight.cli.console import check_free, deliver, fresh, say
 
 if TYPE_CHECKING:
     from resight.evidence import Page
@@ -62,14 +62,8 @@ class ReadingArguments:
             page: makes the HTML page.
         """
         from resight.evidence import write_page
-        from resight.settings import write_json
 
         if self.report is not None:
             write_page(fresh(self.report, force=self.force), page())
             say(f"written: {self.report}")
-        if self.out is not None:
-            write_json(fresh(self.out, force=self.force), results)
-            say(f"written: {self.out}")
-        if self.as_json:
-            result_json(results)
-        return self.as_json
+        return deliver(results, out=self.out, force=self.force, as_json=self.as_json)

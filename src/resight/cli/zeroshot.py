@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from resight.cli.cohort_arguments import CohortArguments
-from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, deliver, progress_bars, result_table, say
 from resight.cli.predict import bundle_folder
 
 
@@ -46,7 +46,7 @@ def zeroshot(
     from resight.errors import CohortError, SettingsError
     from resight.fewshot import ZeroShotOptions, cohort_features, leave_one_label_out, read_descriptions
     from resight.models import Predictor
-    from resight.settings import validate, write_json
+    from resight.settings import validate
 
     if bundle.suffix == ".onnx":
         if text_embeddings is None or descriptions is not None:
@@ -77,11 +77,7 @@ def zeroshot(
         options,
         taught=predictor.manifest.labels,
     )
-    if out is not None:
-        write_json(fresh(out, force=force), result)
-        say(f"written: {out}")
-    if as_json:
-        result_json(result)
+    if deliver(result, out=out, force=force, as_json=as_json):
         return 0
     rows = [(one.label, one.auroc, one.taught, "new" if one.new_to_network else "taught") for one in result.labels]
     title = f"mean of unseen labels {result.mean_unseen}, harmonic mean with seen ones {result.harmonic:.3f}"
@@ -101,7 +97,7 @@ def _by_encoder(
     as_json: bool,
 ) -> int:
     from resight.fewshot import ImageEncoder, ImageEncoderOptions, judge_descriptions, read_embeddings
-    from resight.settings import validate, write_json
+    from resight.settings import validate
 
     encoder = ImageEncoder(graph, validate(ImageEncoderOptions, given, where="command line"))
     check_free(out, force=force)
@@ -114,11 +110,7 @@ def _by_encoder(
         found.features[test], found.targets()[test], loaded.labels, vectors, found.patients[test]
     )
     result = {"labels": judged, "images": int(test.sum())}
-    if out is not None:
-        write_json(fresh(out, force=force), result)
-        say(f"written: {out}")
-    if as_json:
-        result_json(result)
+    if deliver(result, out=out, force=force, as_json=as_json):
         return 0
     rows = [(one.label, one.auroc) for one in judged]
     result_table(("label", "AUROC by its embedding"), rows, title=f"{test.sum()} images")

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from resight.cohorts.columns import as_text
 from resight.errors import CohortError, LeakError, nearest
-from resight.tables import read_table
+from resight.tables import read_table, require_columns
 from resight.types import Cohort, PerSample
 
 NO_GROUP = "none"
@@ -79,9 +79,7 @@ def _column(cohort: Cohort, name: str) -> pd.Series[str]:
 
 def _cluster_column(cohort: Cohort, path: Path) -> pd.Series[str]:
     table = read_table(path, error=CohortError, text_columns=("image", "cluster"))
-    for needed in ("image", "cluster"):
-        if needed not in table.columns:
-            raise CohortError(f"no column {needed!r}", where=str(path), fix=nearest(needed, map(str, table.columns)))
+    require_columns(table, "image", "cluster", error=CohortError, where=str(path))
     if table["image"].duplicated().any():
         raise CohortError("an image is listed twice", where=str(path))
     found = cohort.table["image"].map(table.set_index("image")["cluster"])

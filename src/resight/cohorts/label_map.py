@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from resight.cohorts.columns import as_text
 from resight.errors import CohortError, nearest
 from resight.settings import Options, load_toml, validate
-from resight.tables import column_key, read_table
+from resight.tables import column_key, read_table, require_columns
 
 _PACKAGED = {"chest-xray": Path(__file__).with_name("chest_xray.toml")}
 _TABLE_COLUMNS = ("label", "synonym", "snomed", "radlex")
@@ -77,9 +77,7 @@ class LabelMap(Options):
 
 def _read_map_table(path: Path) -> LabelMap:
     table = read_table(path, error=CohortError, text_columns=_TABLE_COLUMNS)
-    for needed in ("label", "synonym"):
-        if needed not in table.columns:
-            raise CohortError(f"no column {needed!r}", where=str(path), fix=nearest(needed, map(str, table.columns)))
+    require_columns(table, "label", "synonym", error=CohortError, where=str(path))
     text = table.reindex(columns=list(_TABLE_COLUMNS)).apply(as_text)
     if (text["label"] == "").any():
         raise CohortError("a row names no label", where=str(path))

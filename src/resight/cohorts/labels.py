@@ -17,7 +17,7 @@ from resight.cohorts.columns import ALIASES, as_text
 from resight.cohorts.label_map import LabelMap
 from resight.cohorts.options import CohortOptions
 from resight.errors import CohortError, nearest
-from resight.tables import column_key
+from resight.tables import column_key, require_columns
 from resight.types import RESERVED_COLUMNS, Task
 
 SMOOTH_RANGE = (0.55, 0.85)
@@ -94,10 +94,7 @@ def _choose(
     """The class or list column, or the 0/1 columns with their labels; and how they were chosen."""
     columns = [str(c) for c in table.columns]
     if options.label_column:
-        if options.label_column not in columns:
-            raise CohortError(
-                f"no column {options.label_column!r}", where=where, fix=nearest(options.label_column, columns)
-            )
+        require_columns(table, options.label_column, error=CohortError, where=where)
         return options.label_column, {}, []
     label_of = {c: (mapping.resolve(c) or c) if mapping else c for c in columns}
     if options.labels and set(options.labels) & set(label_of.values()):

@@ -27,7 +27,7 @@ from resight.cohorts.phantom_cases import (
     visibility,
 )
 from resight.cohorts.phantom_findings import Finding, alter_body, plant
-from resight.errors import CohortError, OutputError
+from resight.errors import CohortError, writing
 from resight.types import Cohort
 
 SHORTCUT = "shortcut"
@@ -81,7 +81,7 @@ def write_phantom(options: PhantomOptions, folder: Path) -> Cohort:
         OutputError: the folder cannot be written.
     """
     rows, truths = [], []
-    try:
+    with writing(folder):
         for part in ("images", "masks") if options.masks else ("images",):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for index in range(options.images):
@@ -94,8 +94,6 @@ def write_phantom(options: PhantomOptions, folder: Path) -> Cohort:
         table = pd.DataFrame(rows)
         table.to_csv(folder / "cohort.csv", index=False, lineterminator="\n")
         pd.DataFrame(truths).to_csv(folder / "truth.csv", index=False, lineterminator="\n")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(folder)) from error
     task = "binary" if len(options.labels) == 1 else options.task
     return Cohort(table, options.labels, task, folder, "phantom", ("Drawn by Resight; no patient was involved.",))
 

@@ -19,7 +19,7 @@ from scipy.stats import norm
 
 from resight.cohorts.phantom import render
 from resight.cohorts.phantom_cases import PhantomOptions
-from resight.errors import OutputError
+from resight.errors import writing
 from resight.settings import Options
 from resight.types import Cohort
 
@@ -62,7 +62,7 @@ def write_combination(options: CombinationOptions, folder: Path) -> Cohort:
     """
     rows: list[dict[str, Any]] = []
     truths: list[dict[str, Any]] = []
-    try:
+    with writing(folder):
         for part in ("ct", "pet") if options.kind == "modalities" else ("images",):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for index in range(options.images):
@@ -76,8 +76,6 @@ def write_combination(options: CombinationOptions, folder: Path) -> Cohort:
         table = pd.DataFrame(rows)
         table.to_csv(folder / "cohort.csv", index=False, lineterminator="\n")
         pd.DataFrame(truths).to_csv(folder / "truth.csv", index=False, lineterminator="\n")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(folder)) from error
     label = {"table": "Decompensation", "modalities": "Avid nodule", "prognosis": "died"}[options.kind]
     modalities = ("ct", "pet") if options.kind == "modalities" else ()
     if modalities:

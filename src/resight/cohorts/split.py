@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 
 from resight.cohorts.columns import split_names
 from resight.cohorts.groups import NO_GROUP, group_names
-from resight.errors import CohortError, LeakError, nearest
+from resight.errors import CohortError, LeakError
 from resight.settings import Options
+from resight.tables import require_columns
 from resight.types import Cohort, PerSample
 
 PARTS = ("train", "validation", "test")
@@ -200,9 +201,7 @@ def _strata(cohort: Cohort) -> np.ndarray:
 
 def _given(cohort: Cohort, options: SplitOptions) -> np.ndarray:
     if options.column:
-        if options.column not in cohort.table:
-            columns = map(str, cohort.table.columns)
-            raise CohortError(f"no column {options.column!r}", where=cohort.name, fix=nearest(options.column, columns))
+        require_columns(cohort.table, options.column, error=CohortError, where=cohort.name)
         return split_names(cohort.table[options.column], f"{cohort.name}, column {options.column!r}").to_numpy(object)
     images = cohort.table["image"]
     keys = pd.concat([images, images.str.rsplit("/", n=1).str[-1]], axis=1)

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 
 from resight.cohorts.columns import as_text
 from resight.cohorts.options import CohortOptions
-from resight.errors import CohortError, nearest
+from resight.errors import CohortError
+from resight.tables import require_columns
 
 _EVENTS = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "event", "dead", "died"), True),
@@ -41,9 +42,7 @@ def read_survival(table: pd.DataFrame, options: CohortOptions, where: str) -> tu
     """
     assert options.time_column is not None
     assert options.event_column is not None
-    for name in (options.time_column, options.event_column):
-        if name not in table.columns:
-            raise CohortError(f"no column {name!r}", where=where, fix=nearest(name, map(str, table.columns)))
+    require_columns(table, options.time_column, options.event_column, error=CohortError, where=where)
     time, event = _times(table, options.time_column, where), _events(table, options.event_column, where)
     if not event.any():
         raise CohortError(f"no event in {len(event)} rows: all are censored", where=where, expected="one or more")

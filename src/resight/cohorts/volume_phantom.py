@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from resight.cohorts.volume_phantom_anatomy import Canvas, Kind, Lesion, Region, draw_head, draw_thorax
 from resight.cohorts.volume_phantom_series import write_series
-from resight.errors import OutputError
+from resight.errors import writing
 from resight.imaging import write_nifti
 from resight.imaging.geometry import Affine
 from resight.settings import Options
@@ -137,7 +137,7 @@ def write_volume_phantom(options: VolumePhantomOptions, folder: Path) -> Cohort:
         OutputError: the folder cannot be written.
     """
     rows, truths = [], []
-    try:
+    with writing(folder):
         for part in ("images", "masks") if options.masks else ("images",):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for index in range(options.volumes):
@@ -156,8 +156,6 @@ def write_volume_phantom(options: VolumePhantomOptions, folder: Path) -> Cohort:
         table = pd.DataFrame(rows)
         table.to_csv(folder / "cohort.csv", index=False, lineterminator="\n")
         pd.DataFrame(truths).to_csv(folder / "truth.csv", index=False, lineterminator="\n")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(folder)) from error
     note = "Drawn by Resight; no patient was involved."
     return Cohort(table, (FINDING[options.kind],), "binary", folder, f"phantom {options.kind}", (note,))
 

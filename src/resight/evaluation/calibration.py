@@ -80,6 +80,17 @@ def calibration_statistic(
     plain = csr_array(np.stack([np.ones(len(y)), (p - y) ** 2, _row_loss(y, p)]))
     gap = csr_array((p - y, (index, rows)), shape=(bins, len(y)))
 
+    return loss_statistic(plain, gap)
+
+
+def loss_statistic(plain: csr_array, gap: csr_array) -> Statistic:
+    """Brier score, log loss and calibration error from sums over samples.
+
+    Args:
+        plain: three rows: ones, squared errors and log losses.
+        gap: one row for each bin, with probability less outcome of the samples in it.
+    """
+
     def finish(sums: Float[np.ndarray, "K R"]) -> dict[str, Replicates]:
         n = sums[0]
         return {"brier": sums[1] / n, "log_loss": sums[2] / n, "ece": np.abs(sums[3:]).sum(axis=0) / n}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
-from resight.evaluation.calibration import Binning, bin_index
+from resight.evaluation.calibration import Binning, bin_index, loss_statistic
 from resight.evaluation.proportions import proportion
 from resight.evaluation.resampling import Replicates, Statistic
 from resight.types import MetricValue, Scores
@@ -79,8 +79,4 @@ def class_probability_statistic(
     plain = csr_array(np.stack([np.ones(n), squared, loss]))
     gap = csr_array((top - right, (bin_index(top, bins, binning), rows)), shape=(bins, n))
 
-    def finish(sums: Float[np.ndarray, "K R"]) -> dict[str, Replicates]:
-        count = sums[0]
-        return {"brier": sums[1] / count, "log_loss": sums[2] / count, "ece": np.abs(sums[3:]).sum(axis=0) / count}
-
-    return Statistic(csr_array(vstack([plain, gap])), finish)
+    return loss_statistic(plain, gap)

@@ -157,7 +157,7 @@ def _choose(targets: Binary, probabilities: Values, rule: OperatingRule) -> dict
         threshold, note = float(rule.value or 0), ""
     else:
         at, note = _best(sensitivity, specificity, positives / negatives, rule)
-        threshold = _halfway(scores, at)
+        threshold = halfway(scores, at)
     return {
         "threshold": threshold,
         "sensitivity": float(sensitivity[at]),
@@ -198,8 +198,13 @@ def _with_order(point: OperatingPoint, points: Sequence[OperatingPoint]) -> Oper
     return point
 
 
-def _halfway(scores: Values, at: int) -> float:
-    """Between score `at`, the last called positive, and the next; just above the highest for none, 0 for all."""
+def halfway(scores: Values, at: int) -> float:
+    """Threshold between score `at`, the last called positive, and the next; above the highest for none, 0 for all.
+
+    Args:
+        scores: of `counts_above`, falling, with infinity first.
+        at: place of the last score that is called positive.
+    """
     if at == 0:
         return float(np.nextafter(max(scores[1], 1.0), np.inf))
     if at == len(scores) - 1:

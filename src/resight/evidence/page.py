@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from resight.errors import OutputError
+from resight.errors import writing
 from resight.evidence.plots import Group
 from resight.evidence.tables import Table
 from resight.evidence.theme import style_variables
@@ -95,10 +95,8 @@ def write_html(path: Path, text: str) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
+    with writing(path):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 
 @cache

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import NoReturn
 
-from resight.errors import OutputError, require
+from resight.errors import OutputError, require, writing
 
 
 def write_pdf(path: Path, html: str) -> None:
@@ -27,10 +27,8 @@ def write_pdf(path: Path, html: str) -> None:
         printed = weasyprint.HTML(string=html, url_fetcher=_refuse).write_pdf()
     except OSError as error:  # Pango or another shared library is not there
         raise OutputError(f"WeasyPrint cannot work here ({error})", where=str(path)) from error
-    try:
+    with writing(path):
         path.write_bytes(printed)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 
 def _refuse(url: str) -> NoReturn:

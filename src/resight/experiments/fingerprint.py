@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import nn
 
 from resight.errors import CohortError, ImageError
 from resight.imaging import read
-from resight.models import ModelOptions, autocast, build_classifier, choose_device, with_channels_last
+from resight.models import ModelOptions, build_classifier, choose_device, with_channels_last
 from resight.models.device import Device, Precision
 from resight.training import TrainingOptions
-from resight.training.precision import choose_precision, choose_threads
+from resight.training.precision import choose_precision, choose_threads, step_seconds
 from resight.types import Cohort, Image, Mask, Targets, Task
 
 _LOOKED_AT = 150
@@ -143,20 +141,10 @@ def measure_machine(channels: int, dims: int = 2, device: Device = "auto") -> Ma
     precision = choose_precision(model, images, TrainingOptions(), place)
     every = torch.get_num_threads()
     torch.set_num_threads(choose_threads(model, images, precision, place))
-    seconds = min(_step_seconds(model, images, precision, place) for _ in range(_PROBE_STEPS))
+    seconds = step_seconds(model, images, precision, place, trials=_PROBE_STEPS)
     torch.set_num_threads(every)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(place.type, precision, cores, images[:, 0].numel() / seconds)
-
-
-def _step_seconds(model: nn.Module, images: torch.Tensor, precision: Precision, device: torch.device) -> float:
-    begin = time.perf_counter()
-    with autocast(precision, device):
-        loss = model(images).float().square().mean()
-    loss.backward()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
 
 
 def _of_axes(values: Sequence[ArrayLike], percent: float) -> tuple[float, ...] | None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from resight.cohorts import QUESTIONS, datasheet, load_cohort
 from resight.cohorts.datasheets import UNKNOWN
-from resight.errors import BundleError, DataError, DependencyError, OutputError, ResightError
+from resight.errors import BundleError, DataError, DependencyError, OutputError, ResightError, writing
 from resight.evaluation import EvaluationOptions, evaluate, judge_uncertainty
 from resight.evidence import (
     RISK_FILE,
@@ -107,7 +107,7 @@ def write_pack(
     manifest = load_bundle(run / "bundle").manifest
     created = datetime.now(UTC).replace(microsecond=0)
     unfinished = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with writing(out):
         unfinished.mkdir(parents=True)
         try:
             shutil.copyfile(run / "predictions.csv", unfinished / "predictions.csv")
@@ -137,8 +137,6 @@ def write_pack(
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(out)) from error
     return Pack(out, missing_in_pack(content), tuple(sorted(files)), notes)
 
 

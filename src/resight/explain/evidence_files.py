@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from resight.errors import ImageError, OutputError, SettingsError, nearest
+from resight.errors import ImageError, SettingsError, nearest, writing
 from resight.explain.base import Explainer
 from resight.explain.image_grid import explain_image
 from resight.explain.overlay import overlay
@@ -129,11 +129,9 @@ def _write_picture(path: Path, image: Image, found: Attribution) -> None:
         depth = int(evidence.max(axis=(1, 2)).argmax())
         pixels, evidence = pixels[:, depth], evidence[depth]
     colours = np.ascontiguousarray(np.moveaxis(overlay(pixels, evidence), 0, -1)[..., ::-1])
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cv2.imencode(".png", colours)[1].tobytes())
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error
 
 
 def _stem(path: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from resight.evaluation.discrimination import Binary, Values, counts_above
-from resight.evaluation.operating_points import OperatingRule, choose_operating_points
+from resight.evaluation.operating_points import OperatingRule, choose_operating_points, halfway
 from resight.fairness.groups import Grouping
 from resight.fairness.measures import few_of_a_class
 from resight.types import Mask, Scores, Targets
@@ -100,8 +100,4 @@ def _nearest(y: Binary, p: Values, wanted: Float[np.ndarray, " 2"], goal: Goal) 
     if goal == "equalised_odds":
         distance = np.maximum(distance, np.abs(false / false[-1] - wanted[1]))
     at = int(np.flatnonzero(distance <= distance.min() + 1e-9)[-1])
-    if at == 0:
-        return float(np.nextafter(max(scores[1], 1.0), np.inf))
-    if at == len(scores) - 1:
-        return min(0.0, float(scores[at]))
-    return float((scores[at] + scores[at + 1]) / 2)
+    return halfway(scores, at)

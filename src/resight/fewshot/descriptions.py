@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from resight.errors import CohortError, require
-from resight.tables import read_table
+from resight.tables import read_table, require_columns
 
 Descriptions = Float[np.ndarray, "L A"]
 
@@ -28,8 +28,7 @@ def read_descriptions(path: Path, labels: Sequence[str]) -> Descriptions:
         DependencyError: sentences are given and the encoder is not installed.
     """
     table = read_table(path, error=CohortError, text_columns=("label", "text"))
-    if "label" not in table.columns:
-        raise CohortError("no column 'label'", where=str(path))
+    require_columns(table, "label", error=CohortError, where=str(path))
     missing = [label for label in labels if label not in set(table["label"])]
     if missing or table["label"].duplicated().any():
         found = f"no description of {missing[0]!r}" if missing else "a label is described twice"

@@ -79,7 +79,7 @@ def draw_episode(
     support: list[int] = []
     taken: set[object] = set()
     for kind in chosen:
-        rows = _one_each(rng.permutation(np.flatnonzero(classes == kind)), patients, taken, options.shots)
+        rows = one_each(rng.permutation(np.flatnonzero(classes == kind)), patients, taken, options.shots)
         if len(rows) < options.shots:
             raise CohortError(f"{len(rows)} patients of one class", where="episodes", expected=f"{options.shots} shots")
         support += rows
@@ -145,7 +145,7 @@ def over_draws(values: np.ndarray, what: str) -> MetricValue:
     return MetricValue(mean, mean - half, mean + half, len(known), interval=f"normal over {what}")
 
 
-def _one_each(rows: np.ndarray, patients: np.ndarray, taken: set[object], count: int) -> list[int]:
+def one_each(rows: np.ndarray, patients: np.ndarray, taken: set[object], count: int) -> list[int]:
     """So many rows of different patients that are not taken."""
     found: list[int] = []
     seen = set(taken)

@@ -25,7 +25,7 @@ from resight.fewshot.descriptions import Descriptions
 from resight.fewshot.prototypes import unit
 from resight.preprocess import Recipe
 from resight.settings import Options
-from resight.tables import read_table
+from resight.tables import read_table, require_columns
 from resight.types import Cohort, MetricValue, Progress, RowMask, Targets, silent
 
 _BATCH = 16
@@ -157,8 +157,7 @@ def read_embeddings(path: Path, labels: tuple[str, ...]) -> Descriptions:
         CohortError: a label is missing, or a value is no number.
     """
     table = read_table(path, error=CohortError, text_columns=("label",))
-    if "label" not in table.columns:
-        raise CohortError("no column 'label'", where=str(path))
+    require_columns(table, "label", error=CohortError, where=str(path))
     if missing := [label for label in labels if label not in set(table["label"])]:
         raise CohortError(f"no embedding of {missing[0]!r}", where=str(path), expected="at least one row a label")
     numbers = table.drop(columns="label").apply(pd.to_numeric, errors="coerce")

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from resight.errors import CohortError
 from resight.evaluation import auroc
 from resight.fewshot.base import FEWSHOT, Features
-from resight.fewshot.episodes import over_draws
+from resight.fewshot.episodes import one_each, over_draws
 from resight.types import MetricValue, Targets
 
 
@@ -100,14 +100,9 @@ def _support(
     seen: set[object] = set()
     for wanted in (1.0, 0.0):  # the rare ones first: a patient who has both is worth more as a positive
         rows = rng.permutation(np.flatnonzero(target == wanted))
-        mine: list[int] = []
-        for row in rows:
-            if len(mine) == shots:
-                break
-            if patients[row] not in seen:
-                mine.append(int(row))
-                seen.add(patients[row])
+        mine = one_each(rows, patients, seen, shots)
         if len(mine) < shots:
             return None
+        seen.update(patients[mine])
         chosen += mine
     return np.array(chosen)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from resight.errors import DataError, ImageError, OutputError
+from resight.errors import DataError, ImageError, OutputError, writing
 from resight.imaging.deidentify import Dates, deidentify_file
 from resight.tables import write_table
 from resight.types import Progress, silent
@@ -113,13 +113,11 @@ def _read_key(path: Path) -> dict[str, Any]:
 
 def _write_key(path: Path, key: dict[str, Any]) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    with writing(path):
         unfinished.unlink(missing_ok=True)
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             json.dump({**key, "seal": _seal(key)}, stream, indent=2, sort_keys=True)
         unfinished.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(path)) from error
 
 
 def _seal(key: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
 
-from resight.errors import OutputError
+from resight.errors import writing
 from resight.imaging.geometry import AS_THEY_ARE, Affine, from_lps
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,8 +33,6 @@ def write_nifti(path: Path, values: Shaped[np.ndarray, "D H W"], affine: Affine,
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, code=1)
     image.set_sform(image.affine, code=1)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(image, path)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(path)) from error

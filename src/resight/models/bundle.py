@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from resight.errors import BundleError, OutputError, SettingsError, similar_path
+from resight.errors import BundleError, OutputError, SettingsError, similar_path, writing
 from resight.models.card import render_card
 from resight.models.checksums import UNCHANGED, changed_files, read_sealed, sha256, write_sealed
 from resight.models.classifier import Classifier, build_classifier
@@ -93,7 +93,7 @@ def save_bundle(
         _load_strictly(_new_classifier(manifest, str(folder)), state, f"member {index}")
     if folder.exists():
         raise OutputError("exists already", where=str(folder), fix="Choose another folder.")
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
         unfinished.mkdir()
@@ -103,8 +103,6 @@ def save_bundle(
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(folder)) from error
     return manifest
 
 

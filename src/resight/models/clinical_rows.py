@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from resight.errors import CohortError
 from resight.models.manifest import Manifest
+from resight.tables import require_columns
 from resight.types import OUTCOME_COLUMNS
 
 
@@ -41,8 +42,7 @@ class ClinicalRows:
         if self._encoding is None and not manifest.modalities and not manifest.horizons:
             fix = "Predict without a table."
             raise CohortError("a clinical table for a model that reads none", where=manifest.name, fix=fix)
-        if "image" not in table.columns:
-            raise CohortError("no column 'image'", where=self._where)
+        require_columns(table, "image", error=CohortError, where=self._where)
         if self._encoding is not None:
             self._encoding.check_columns([str(column) for column in table.columns], where=self._where)
         images = table["image"].astype(str)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from resight.errors import BundleError, ImageError, OutputError, SettingsError
+from resight.errors import BundleError, ImageError, OutputError, SettingsError, writing
 from resight.evaluation import EvaluationOptions, compare
 from resight.models.bundle import load_bundle
 from resight.models.checksums import sha256, write_sealed
@@ -97,7 +97,7 @@ def export_bundle(
     reference = TorchEngine(bundle.model, torch.device("cpu"))
     plainly = Predictor(bundle, device="cpu")
     ranges = _calibration(plainly, calibration) if precision == "int8" else []
-    try:
+    with writing(place):
         place.parent.mkdir(exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=place.parent))
         try:
@@ -123,8 +123,6 @@ def export_bundle(
             _put(unfinished, place)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", where=str(place)) from error
     return record
 
 

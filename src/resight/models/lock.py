@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from resight.errors import BundleError, OutputError, require
+from resight.errors import BundleError, OutputError, require, writing
 from resight.models.checksums import changed_files, sha256
 from resight.settings import write_json
 
@@ -81,12 +81,10 @@ def lock_folder(folder: Path, key: Path) -> str:
         "public_key": public,
         "files": {name: sha256(folder / name) for name in _files(folder)},
     }
-    try:
+    with writing(folder):
         write_json(folder / LOCK_FILE, data)
         signature = secret.sign((folder / LOCK_FILE).read_bytes()).hex()
         (folder / SIGNATURE_FILE).write_text(f"{signature}\n", encoding="ascii")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror})", where=str(folder)) from error
     return fingerprint(public)
 
 

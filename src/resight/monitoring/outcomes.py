@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from resight.monitoring.reference import CalibrationReference
-from resight.monitoring.sequential import Alarm, spread_anew
+from resight.monitoring.sequential import Alarm, alarm_of, spread_anew
 from resight.predictions import Predictions
 
 _OFF = np.array([0.0, 0.25, 0.5, 1.0, 2.0])
@@ -70,14 +70,7 @@ def watch_outcomes(
             capitals.append(_capital(y, probabilities[arrived, column], before[label], side))
     if not names:
         return None
-    table = np.stack(capitals)
-    course = table.mean(axis=0)
-    reached = np.flatnonzero(course >= 1 / alpha)
-    at = int(reached[0]) if len(reached) else None
-    gained = (
-        [] if at is None else [names[row] for row in np.argsort(-table[:, at], kind="stable") if table[row, at] > 1]
-    )
-    alarm = Alarm(None if at is None else at + 1, float(course.max(initial=1.0)), 1 / alpha, tuple(gained[:5]))
+    alarm, course = alarm_of(np.stack(capitals), names, alpha)
     return OutcomeWatch(alarm, tuple(float(value) for value in course))
 
 

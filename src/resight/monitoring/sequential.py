@@ -21,6 +21,8 @@ _STAKES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """Slopes of the bets; 2 doubles the capital of a case that outranks all before."""
 _JUMP = 0.01
 """Share of the capital that is spread anew over the stakes after each case, so that a late change is followed."""
+_NAMED = 5
+"""Most columns that an alarm names."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,28 @@ def watch(
                 capitals.append(jumper(p))
     if not capitals:
         return Alarm(None, 1.0, 1 / alpha, ()), np.ones(len(now))
-    table = np.stack(capitals)
-    mean = table.mean(axis=0)
-    reached = np.flatnonzero(mean >= 1 / alpha)
-    at = int(reached[0]) if len(reached) else None
-    column = table[:, at] if at is not None else table.max(axis=1, initial=1.0)
-    best = [names[place] for place in np.argsort(-column, kind="stable") if column[place] > 1][:5]
-    largest = float(mean.max(initial=1.0))
-    return Alarm(None if at is None else at + 1, largest, 1 / alpha, tuple(best) if at is not None else ()), mean
+    return alarm_of(np.stack(capitals), names, alpha)
+
+
+def alarm_of(
+    capitals: Float[np.ndarray, "K n"], names: list[str], alpha: float
+) -> tuple[Alarm, Float[np.ndarray, " n"]]:
+    """When the mean capital of several bets reaches its limit, and the mean after each case.
+
+    Args:
+        capitals: of each bet after each case; 1 before the first.
+        names: of the bets.
+        alpha: chance of ever raising a false alarm.
+    """
+    mean = capitals.mean(axis=0)
+    largest, limit = float(mean.max(initial=1.0)), 1 / alpha
+    reached = np.flatnonzero(mean >= limit)
+    if not len(reached):
+        return Alarm(None, largest, limit, ()), mean
+    at = int(reached[0])
+    gained = capitals[:, at]
+    best = [names[row] for row in np.argsort(-gained, kind="stable") if gained[row] > 1]
+    return Alarm(at + 1, largest, limit, tuple(best[:_NAMED])), mean
 
 
 def conformal_ranks(

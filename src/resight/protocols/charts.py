@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from markupsafe import Markup, escape
 
@@ -15,6 +16,21 @@ _SWATCH, _LETTER = 34, 6.6
 """Pixels of a line's sample in the key, and about how wide a letter is."""
 _PLOT_PX, _LABEL_PX = 860, 360
 """Width of a plot of intervals, and of its longest label."""
+
+
+def write_charts(folder: Path, pictures: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Write pictures.
+
+    Args:
+        folder: where they are written.
+        pictures: file name -> caption, and the SVG document.
+
+    Returns:
+        The captions by file name.
+    """
+    for name, (_, document) in pictures.items():
+        (folder / name).write_text(document, encoding="utf-8")
+    return {name: caption for name, (caption, _) in pictures.items()}
 
 
 def standalone(title: str, charts: Sequence[tuple[str, Chart]], *, columns: int = 2) -> str:

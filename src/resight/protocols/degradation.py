@@ -22,7 +22,7 @@ from resight.experiments.prepare import Prepared, prepare
 from resight.experiments.record import environment
 from resight.preprocess import Recipe
 from resight.protocols.base import PROTOCOLS, Surroundings
-from resight.protocols.charts import standalone
+from resight.protocols.charts import standalone, write_charts
 from resight.protocols.degradation_memory import MemoryCase, measure_memory
 from resight.protocols.degradation_runs import Network, run_network
 from resight.protocols.degradation_words import KINDS, QUESTION, Found, conclude, tables
@@ -205,9 +205,7 @@ def _draw(found: Found, folder: Path) -> dict[str, str]:
         caption = "Peak memory of a training process against depth"
         chart = standalone("Peak memory against depth", [("All depths", _memory_chart(found))], columns=1)
         pictures["memory.svg"] = (caption, chart)
-    for name, (_, text) in pictures.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return {name: caption for name, (caption, _) in pictures.items()}
+    return write_charts(folder, pictures)
 
 
 def _loss_charts(found: Found) -> list[tuple[str, Chart]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from resight.evidence.figures import Axis, Chart, Interval, Line
-from resight.protocols.charts import standalone, standalone_intervals
+from resight.protocols.charts import standalone, standalone_intervals, write_charts
 from resight.protocols.isic2017_networks import Answers
 from resight.protocols.isic2017_words import MEAN, Found, counted, official_metric
 from resight.types import Cohort, RowMask
@@ -50,9 +50,7 @@ def draw(found: Found, folder: Path) -> dict[str, str]:
     if charts:
         caption = "Mean AUROC of the three classes on the validation images over the epochs"
         pictures["training.svg"] = (caption, standalone("Training of the networks", charts, columns=3))
-    for name, (_, text) in pictures.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return {name: caption for name, (caption, _) in pictures.items()}
+    return write_charts(folder, pictures)
 
 
 def _models(found: Found) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from resight.errors import PredictionsError, nearest
 from resight.predictions import Predictions
-from resight.tables import read_table
+from resight.tables import read_table, require_columns
 
 UNAIDED = "unaided"
 """Name of the arm of tables that name none."""
@@ -63,9 +63,7 @@ class Readings:
     @classmethod
     def from_table(cls, table: pd.DataFrame, *, where: str = "readings", only_label: str = "label") -> Readings:
         """Check a table. Arguments and errors as `read`."""
-        for needed in ("image", "reader"):
-            if needed not in table.columns:
-                raise PredictionsError(f"no column {needed!r}", where=where, fix=nearest(needed, table.columns))
+        require_columns(table, "image", "reader", error=PredictionsError, where=where)
         if not {"rating", "decision"} & set(table.columns):
             raise PredictionsError("no column with readings", where=where, expected="rating or decision")
         if table.empty:

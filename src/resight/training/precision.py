@@ -33,7 +33,7 @@ def choose_precision(model: nn.Module, images: Tensor, options: TrainingOptions,
         return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    gain = _seconds(model, images, "fp32", device) / _seconds(model, images, "bf16", device)
+    gain = step_seconds(model, images, "fp32", device) / step_seconds(model, images, "bf16", device)
     return "bf16" if gain > _WORTHWHILE else "fp32"
 
 
@@ -52,7 +52,7 @@ def choose_threads(model: nn.Module, images: Tensor, precision: Precision, devic
     seconds = {}
     for threads in (every, 1):
         torch.set_num_threads(threads)
-        seconds[threads] = _seconds(model, images, precision, device)
+        seconds[threads] = step_seconds(model, images, precision, device)
     torch.set_num_threads(every)
     return min(seconds, key=lambda threads: seconds[threads])
 
@@ -62,17 +62,30 @@ def bf16_gain(device: torch.device) -> float:
     layers = [nn.Conv2d(3, 64, 3, padding=1), *(nn.Conv2d(64, 64, 3, padding=1) for _ in range(4))]
     model = with_channels_last(nn.Sequential(*layers).to(device))
     images = torch.rand(4, 3, 64, 64, device=device)
-    return _seconds(model, images, "fp32", device) / _seconds(model, images, "bf16", device)
+    return step_seconds(model, images, "fp32", device) / step_seconds(model, images, "bf16", device)
 
 
-def _seconds(model: nn.Module, images: Tensor, precision: Precision, device: torch.device) -> float:
+def step_seconds(
+    model: nn.Module, images: Tensor, precision: Precision, device: torch.device, *, trials: int = _TRIALS
+) -> float:
+    """Seconds of the fastest of some training steps, after one to warm up.
+
+    Args:
+        model: the network, on the device; it is copied, not changed.
+        images: one batch as in training.
+        precision: number format.
+        device: where the network is.
+        trials: how many are timed.
+    """
     trial = copy.deepcopy(model).train()
     images = channels_last(images)
     best = float("inf")
-    for _ in range(_TRIALS + 1):
+    for _ in range(trials + 1):
         begin = time.perf_counter()
         with autocast(precision, device):
             loss = trial(images).float().square().mean()
         loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begin)
     return best
