@@ -240,7 +240,7 @@ def _check_ranges(table: pd.DataFrame, where: str) -> None:
             outside = (values.notna() & ~values.isin([0, 1])).to_numpy()
         if outside.any():
             row = int(outside.argmax())
-            found = f"{column} = {values.iloc[row]} for image {table['image'].iloc[row]!r}"
+            found = f"{column} = {values.iloc[row]:g} for image {table['image'].iloc[row]!r}"
             raise PredictionsError(found, where=where, expected="0 or 1" if column == "decision" else "0 to 1")
 
 

@@ -46,6 +46,14 @@ def test_a_replicate_without_positives_is_not_a_number(rng: np.random.Generator)
         np.testing.assert_array_equal(np.isnan(values), missing)
 
 
+def test_one_patient_says_nothing_of_others(rng: np.random.Generator) -> None:
+    statistic = ranking(np.repeat([0.0, 1.0], 10), rng.normal(size=20)).by_patient(np.zeros(20, dtype=int), 1)
+    (drawn,) = bootstrap([statistic], 1, replicates=20, seed=0)
+    value = with_percentiles(MetricValue(0.7, n=20), drawn["auroc"], 0.95)
+    assert (value.value, value.interval) == (0.7, "")
+    assert np.isnan(value.low)
+
+
 def test_percentiles() -> None:
     values = np.arange(1001) / 1000
     found = with_percentiles(MetricValue(0.5, n=9), values, 0.9)

@@ -66,3 +66,81 @@ def test_missing_reads_are_counted_by_the_command(resight: Any, tmp_path: Path) 
     assert answer.code == 0
     assert "3 " in answer.err
     assert "left out" in " ".join(answer.err.split())
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"sex": ["X"] + ["M"] * (N - 1)}, "not estimable (0 patients with"),
+        ({"sex": [None] * 30 + ["F", "M"] * 25}, "sex: not known for 30 of 80 images, left out"),
+        ({"sex": [None] * N}, "sex: 0 group(s), so nothing can be compared"),
+        ({"sex": table()["target"].map({0: "F", 1: "M"})}, "not estimable (0 patients with another value"),
+        ({"target": 0}, "not estimable (0 patients with the attribute, fewer than 10)"),
+    ],
+)
+def test_the_probe_says_what_it_cannot_estimate(resight: Any, tmp_path: Path, columns: Any, told: str) -> None:
+    path = tmp_path / "predictions.csv"
+    table(**columns).to_csv(path, index=False)
+    answer = resight("probe", path, "--by", "sex")
+    assert answer.code == 0
+    assert told in " ".join((answer.out + answer.err).split())
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"sex": ["X"] + ["M"] * (N - 1)}, "mass: not estimable (1 group(s) of 1 with 10 patients a class)"),
+        ({"sex": [None] * N}, "mass: not estimable (0 group(s) of 0 with 10 patients a class)"),
+        ({"sex": table()["target"].map({0: "F", 1: "M"})}, "0 patients with negatives, fewer than 10"),
+        ({"probability": 0.5}, "0.500"),
+        ({"target": 0}, "mass: not estimable (no positives or no negatives)"),
+    ],
+)
+def test_mitigation_says_what_it_cannot_mend(resight: Any, tmp_path: Path, columns: Any, told: str) -> None:
+    path = tmp_path / "predictions.csv"
+    table(**columns).assign(split=["validation"] * (N // 2) + ["test"] * (N // 2)).to_csv(path, index=False)
+    answer = resight("mitigate", path, "--by", "sex", "--bootstrap", 20)
+    assert answer.code == 0
+    assert told in " ".join((answer.out + answer.err).split())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"decision": np.nan, "rating": np.nan}, "mass, auroc: not estimable (readings hold no rating)"),
+        ({"rating": 1.0, "decision": 1}, "not estimable (all readers used one and the same category only)"),
+        ({"reader": "A"}, "1 reader; at least 2 are needed (80 of 80 images are complete)"),
+    ],
+)
+def test_a_reader_study_says_what_it_cannot_estimate(resight: Any, tmp_path: Path, change: Any, told: str) -> None:
+    cases = table()
+    cases.to_csv(tmp_path / "predictions.csv", index=False)
+    readings = cases[["image", "target"]].rename(columns={"target": "decision"}).assign(rating=1.0)
+    several = [readings.assign(reader=name, arm=arm) for name in ("A", "B") for arm in ("unaided", "aided")]
+    changed = pd.concat(several).assign(**change).drop_duplicates(["image", "reader", "arm"])
+    changed.to_csv(tmp_path / "readings.csv", index=False)
+    files = (tmp_path / "readings.csv", tmp_path / "predictions.csv")
+    answer = resight("readerstudy", "analyse", *files, "--bootstrap", 20)
+    assert answer.code == 0
+    assert told in " ".join((answer.out + answer.err).split())
+
+
+@pytest.mark.parametrize(
+    ("columns", "code", "told"),
+    [
+        ({"sex": ["X"] + ["M"] * (N - 1)}, 10, "sex = X"),
+        ({"sex": [None] * N}, 0, "sex: not in the incoming table"),
+        ({"target": np.nan}, 0, "no alarm in 80 cases"),
+        ({"target": 0}, 10, "mass rarer than predicted"),
+        ({"probability": 0.5}, 10, "score of mass"),
+        ({"patient_id": "P"}, 0, "1 known values, fewer than 20"),
+    ],
+)
+def test_the_watch_says_what_it_cannot_compare(
+    resight: Any, tmp_path: Path, columns: Any, code: int, told: str
+) -> None:
+    table().to_csv(tmp_path / "reference.csv", index=False)
+    table(**columns).to_csv(tmp_path / "incoming.csv", index=False)
+    answer = resight("monitor", tmp_path / "reference.csv", tmp_path / "incoming.csv")
+    assert answer.code == code
+    assert told in " ".join((answer.out + answer.err).split())

@@ -68,6 +68,15 @@ def test_rates_are_means_over_readers(figure: str, rng: np.random.Generator) -> 
     np.testing.assert_allclose(found.errors.variance, np.diag(covariance).mean(), rtol=1e-12)
 
 
+def test_cases_of_one_patient_do_not_tell_how_cases_vary(rng: np.random.Generator) -> None:
+    found = analyse(rng.normal(size=(2, 3, 20)), np.tile([0.0, 1.0], 10), np.zeros(20, dtype=int))
+    of_kind = {test.generalises_to: test for test in found.tests}
+    for kind in ("readers and cases", "cases"):
+        assert of_kind[kind].undefined_because.startswith("one patient holds all positives")
+        assert math.isnan(of_kind[kind].p)
+    assert of_kind["readers"].p > 0
+
+
 def test_readers_who_are_moved_alike_leave_no_variance_to_judge_by() -> None:
     figures = np.array([[0.8, 0.7], [0.9, 0.8]])
     found = arm_test(figures, ErrorVariance(0.001, 0.001, 0.0, 0.0, (0.0, 0.0)), "readers")

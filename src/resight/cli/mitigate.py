@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from resight.cli.console import check_free, fresh, result_json, result_table, say
 from resight.cli.group_arguments import GroupArguments
+from resight.cli.results import estimate
 
 
 def mitigate(
@@ -53,9 +54,18 @@ def mitigate(
         result_json({**result, "effects": found})
         return 0
     rows = [
-        (e.label, e.metric.replace("_", " "), e.before, e.after, e.change, ", ".join(e.groups) or "none") for e in found
+        (
+            e.label,
+            e.metric.replace("_", " "),
+            *map(estimate, (e.before, e.after, e.change)),
+            ", ".join(e.groups) or "none",
+        )
+        for e in found
     ]
     result_table(("label", "metric", "before", "after", "change", "groups that count"), rows)
+    undefined = ((e.label, e.change.undefined_because) for e in found if e.change.undefined_because)
+    for label, reason in dict.fromkeys(undefined):
+        say(f"note: {label}: not estimable ({reason})")
     for one in result.get("thresholds", ()):
         group, note = one["group"] or "everybody", f" ({one['note']})" if one["note"] else ""
         say(f"threshold of {one['label']} for {group}: {one['threshold']:.4g}{note}")

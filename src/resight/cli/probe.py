@@ -50,7 +50,7 @@ def probe(
         as_json: print the result for programs.
     """
     from resight.evaluation.rows import select_split
-    from resight.fairness import PixelOptions, probe_features, score_links
+    from resight.fairness import PixelOptions, make_groupings, probe_features, score_links
     from resight.predictions import Predictions
 
     names = attributes(by)
@@ -60,6 +60,7 @@ def probe(
         raise SettingsError("--pixels without a network", where="command line", expected="--bundle")
     table, _, notes = select_split(Predictions.read(predictions), split)
     links = score_links(table, names, least=min_patients) if names else ()
+    notes = [*notes, *(remark for one in make_groupings(table.images(), names) for remark in one.remarks())]
     probes: tuple[Probe, ...] = ()
     found: tuple[PixelTest, ...] = ()
     if bundle is not None:

@@ -97,6 +97,11 @@ def analyse(readings: Path, predictions: Path, *, judging: ReadingArguments = _U
     for result in results:
         for name, value in result.agreement.items():
             say(f"{result.label}: kappa {name}: {value}")
+        for figure, found in result.figures.items():
+            for test in found.tests:
+                if test.undefined_because:
+                    what = f"{result.label}, {figure}, for other {test.generalises_to}"
+                    say(f"note: {what}: not estimable ({test.undefined_because})")
         for name, reason in result.undefined.items():
-            say(f"note: {result.label}, {name}: {reason}")
+            say(f"note: {result.label}, {name}: not estimable ({reason})")
     return 0

@@ -86,7 +86,8 @@ def bootstrap(
         seed: of the draws.
 
     Returns:
-        For each statistic its metrics, `(R,)` each; NaN where a replicate leaves the metric undefined.
+        For each statistic its metrics, `(R,)` each; NaN where a replicate leaves the metric undefined, and where there
+        is one patient only, who says nothing of others.
     """
     parts: list[dict[str, list[Replicates]]] = [{} for _ in statistics]
     for weights in _draws(n_patients, replicates, seed):
@@ -94,7 +95,8 @@ def bootstrap(
             with np.errstate(invalid="ignore", divide="ignore"):
                 for name, values in statistic.finish(statistic.contributions @ weights).items():
                     part.setdefault(name, []).append(values)
-    return [{name: np.concatenate(values) for name, values in part.items()} for part in parts]
+    single = np.nan if n_patients < 2 else 1.0
+    return [{name: single * np.concatenate(values) for name, values in part.items()} for part in parts]
 
 
 def with_percentiles(value: MetricValue, replicates: Replicates, confidence: float) -> MetricValue:

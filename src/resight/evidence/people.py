@@ -12,7 +12,7 @@ from resight.evidence.figures import Axis, Chart, Line, legend
 from resight.evidence.page import Page, Section
 from resight.evidence.plots import FEW, Figure, Group
 from resight.evidence.tables import Row, Table
-from resight.evidence.wording import cell, number, plural
+from resight.evidence.wording import cell, metric_name, number, plural
 from resight.teaming import MultiReader, StudyResult, TeamResult, Teams, WorklistResult
 from resight.types import MetricValue
 
@@ -192,7 +192,7 @@ def study_section(result: StudyResult, title: str) -> Section:
     if result.seconds:
         rows = tuple(Row((name, cell(value, 1))) for name, value in result.seconds.items())
         tables.append(Table("Reading time", ("Arm", "Seconds"), rows))
-    notes = [f"{name}: {reason}" for name, reason in result.undefined.items()]
+    notes = [f"{metric_name(name)}: not estimable ({reason})." for name, reason in result.undefined.items()]
     if result.left_out:
         notes.append(f"{plural(result.left_out, 'image')} lack a reading or a reference and were left out.")
     how = f"{plural(result.cases, 'case')} read by everybody in every arm."
@@ -217,7 +217,7 @@ def _figure_table(name: str, found: MultiReader, arms: tuple[str, ...]) -> Table
         if test.undefined_because:
             undefined = MetricValue.undefined(test.undefined_because)
             rows.append(Row((f"for other {test.generalises_to}", cell(undefined), "")))
-    caption = f"{'AUROC' if name == 'auroc' else name.capitalize()}, mean over readers"
+    caption = f"{metric_name(name)}, mean over readers"
     return Table(caption, ("", "Value", "p"), tuple(rows))
 
 

@@ -92,10 +92,7 @@ def audit(predictions: Predictions, options: AuditOptions) -> Audit:
 
 def _notes(groupings: Sequence[Grouping], cases: AuditCases, options: AuditOptions) -> Iterator[str]:
     for grouping in groupings:
-        if grouping.unknown:
-            yield f"{grouping.name}: not known for {grouping.unknown} of {len(grouping.index)} images, left out"
-        if len(grouping.groups) < 2:
-            yield f"{grouping.name}: {len(grouping.groups)} group(s), so nothing can be compared"
+        yield from grouping.remarks()
         small = [
             name for number, name in enumerate(grouping.groups) if grouping.members(number).sum() < options.min_images
         ]

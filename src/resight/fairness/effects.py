@@ -22,6 +22,7 @@ GAPS = ("sensitivity_gap", "fpr_gap", "equalised_odds_gap", "calibration_gap")
 """Smaller is better."""
 RESULTS = ("worst_sensitivity", "sensitivity", "specificity", "balanced_accuracy", "brier")
 """What a smaller gap may cost."""
+_OF_GROUPS = (*GAPS, "worst_sensitivity")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,15 @@ def effects(before: Predictions, after: Predictions, options: AuditOptions) -> t
     return tuple(
         effect
         for (grouping, column, kept, statistic), replicates in zip(jobs, drawn, strict=True)
-        for effect in _effects(grouping, first.labels[column], kept, statistic.estimate(), replicates, options)
+        for effect in _effects(
+            grouping,
+            first.labels[column],
+            kept,
+            int((first.known(column) & second.known(column)).sum()),
+            statistic.estimate(),
+            replicates,
+            options,
+        )
     )
 
 
@@ -160,6 +169,7 @@ def _effects(
     grouping: Grouping,
     label: str,
     kept: Sequence[int],
+    images: int,
     estimates: Mapping[str, float],
     replicates: Mapping[str, Replicates],
     options: AuditOptions,
@@ -168,12 +178,15 @@ def _effects(
     found: list[Effect] = []
     for metric in (*GAPS, *RESULTS):
         values: list[MetricValue] = []
+        count, reason = images, "no positives or no negatives"
+        if metric in _OF_GROUPS:
+            count = len(kept)
+            reason = f"{count} group(s) of {len(grouping.groups)} with {options.min_events} patients a class"
         for when in ("before", "after", "change"):
             name = f"{metric} {when}"
-            value = MetricValue(estimates[name], n=len(kept))
+            value = MetricValue(estimates[name], n=count)
             if np.isnan(value.value):
-                reason = f"{len(kept)} group(s) of {len(grouping.groups)} with {options.min_events} patients a class"
-                value = MetricValue.undefined(reason, len(kept))
+                value = MetricValue.undefined(reason, count)
             elif name in replicates:
                 value = with_percentiles(value, replicates[name], options.confidence)
             values.append(value)

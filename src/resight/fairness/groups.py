@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,6 +39,13 @@ class Grouping:
     def unknown(self) -> int:
         """Images whose group is not known."""
         return int((self.index < 0).sum())
+
+    def remarks(self) -> Iterator[str]:
+        """What must be said of it: images that are left out, and that fewer than two groups are no comparison."""
+        if self.unknown:
+            yield f"{self.name}: not known for {self.unknown} of {len(self.index)} images, left out"
+        if len(self.groups) < 2:
+            yield f"{self.name}: {len(self.groups)} group(s), so nothing can be compared"
 
     def members(self, number: int) -> Bool[np.ndarray, " N"]:
         """Which images belong to a group."""

@@ -160,8 +160,10 @@ def arm_test(
         df = math.inf
     else:
         spread, df = interaction, float(interaction_df)
-    if spread <= np.finfo(float).eps:
+    if math.isnan(spread) or spread <= np.finfo(float).eps:
         reason = "the arms differ alike for every reader, so there is no variance to judge by"
+        if math.isnan(spread):
+            reason = "one patient holds all positives or all negatives, so how cases vary is not known"
         return ArmTest(kind, math.nan, (arms - 1, df), math.nan, {}, reason)
     statistic = between / spread
     p = chi2.sf((arms - 1) * statistic, arms - 1) if math.isinf(df) else f.sf(statistic, arms - 1, df)
