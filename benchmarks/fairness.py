@@ -215,10 +215,7 @@ def page(study: Study, found: Audit, changes: dict[str, dict[str, tuple[Effect, 
         " after Holm's correction.",
         "",
     ]
-    once = {
-        (d.attribute, d.label, d.metric, abs(d.difference.value)): d for d in found.found[::-1]
-    }  # of two groups one
-    differences = sorted(once.values(), key=lambda one: one.p_holm)
+    differences = found.found
     if differences:
         lines += [
             "| group | label | metric | in the group | in the others | p (Holm) |",

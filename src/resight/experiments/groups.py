@@ -59,13 +59,10 @@ def group_findings(settings: ExperimentSettings, judged: Judged) -> GroupFinding
 def _sentences(found: Audit, by: list[str]) -> tuple[str, ...]:
     if not found.tests:
         return (f"Whether results differ by {', '.join(by)} cannot be told: too few patients in the groups.",)
-    by_name = sorted(found.found, key=lambda one: one.group, reverse=True)
-    # two groups differ from each other by the same amount: the first by name speaks for both
-    once = {(one.attribute, one.label, one.metric, abs(one.difference.value)): one for one in by_name}
     differences = tuple(
         f"{one.attribute} {one.group}, {one.label or 'any finding'}: {one.metric.replace('_', ' ')} "
         f"{one.value.value:.2f} against {one.rest.value:.2f} in the others (p = {one.p_holm:.2g} after Holm)."
-        for one in sorted(once.values(), key=lambda one: one.p_holm)
+        for one in found.found
     )
     if differences:
         return differences

@@ -49,7 +49,7 @@ class References:
                 the phantom, `LABEL/NAME.png`, or for a model of one label volumes named like those they belong to.
 
         Raises:
-            DataError: neither, or a column is missing.
+            DataError: neither, a column is missing, or a box has no place or no size.
         """
         if path.is_dir():
             return cls(folder=path)
@@ -59,6 +59,8 @@ class References:
         if absent := [name for name in BOX_COLUMNS if name not in table.columns]:
             fix = nearest(absent[0], map(str, table.columns))
             raise DataError(f"no column {absent[0]!r}", where=str(path), expected=", ".join(BOX_COLUMNS), fix=fix)
+        for name in BOX_COLUMNS[2:]:
+            table[name] = _lengths(table[name], str(path))
         return cls(table)
 
     def names(self, name: str) -> bool:
@@ -81,7 +83,7 @@ class References:
             labels: of the model, in order.
 
         Raises:
-            DataError: a mask has another size than its image.
+            DataError: a mask has another size than its image, or a box lies outside.
             ImageError: a mask cannot be read.
         """
         file = name.rsplit("/", 1)[-1]
@@ -105,6 +107,9 @@ class References:
         for row in self.boxes.loc[self._rows(file)].to_dict("records"):
             start = scale * [float(row["y_px"]), float(row["x_px"])]
             size = scale * [float(row["height_px"]), float(row["width_px"])]
+            if (start + size <= 0).any() or (start >= space).any():
+                found = f"a box of {row['label']} outside the image"
+                raise DataError(found, where=file, expected=f"{space[1]} x {space[0]} pixels")
             drawn = box_mask(space, tuple(start), tuple(size))
             middle = np.floor(start + size / 2).clip(0, np.asarray(space) - 1).astype(int)
             drawn[tuple(middle)] = True  # a box may be smaller than a pixel of a reduced image
@@ -126,6 +131,17 @@ class References:
         if len(labels) == 1 and (same := self.folder / file).is_file():
             return {labels[0]: _region(same)}
         return {}
+
+
+def _lengths(values: pd.Series, where: str) -> pd.Series[float]:
+    """One column of boxes as numbers; widths and heights above 0."""
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    side = values.name in ("width_px", "height_px")
+    wrong = ~np.isfinite(numbers) | (side & (numbers <= 0))
+    if wrong.any():
+        expected = "a number above 0" if side else "a number"
+        raise DataError(f"{values.name} = {values[wrong].iloc[0]!r}", where=where, expected=expected)
+    return numbers
 
 
 def _stem(file: str) -> str:

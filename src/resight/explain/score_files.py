@@ -36,7 +36,7 @@ def score_files(
         paths: files, DICOM series, or folders of them; unreadable ones are left out.
         explainer: the method.
         method: its name.
-        references: where findings are; with them only images that have one are scored.
+        references: where findings are; only images that have one are scored, where there are any.
         control: a bundle of the same network on permuted labels.
         most: so many images at most, the first ones.
 
@@ -51,9 +51,12 @@ def score_files(
         raise BundleError(found, where=manifest.name, fix="Give one that was trained with report.label_randomisation.")
     prepared: list[PreparedImage] = []
     regions: list[Bool[np.ndarray, "L *space"]] = []
-    for name, path in named_sources(list(paths), relative=False):
-        if len(prepared) == most or (references is not None and not references.names(str(name))):
-            continue
+    sources = list(named_sources(list(paths), relative=False))
+    if references is not None:  # where no image has one, the rest can still be measured
+        sources = [source for source in sources if references.names(str(source[0]))] or sources
+    for name, path in sources:
+        if len(prepared) == most:
+            break
         try:
             image = read(Path(str(path)), voi=manifest.recipe.voi)
             prepared.append(manifest.recipe.apply(image))
@@ -62,8 +65,7 @@ def score_files(
         if references is not None:
             regions.append(references.on_prepared_grid(str(name), image, manifest.recipe, manifest.labels))
     if not prepared:
-        found = "no image has a reference" if references is not None else "no image can be used"
-        raise ImageError(found, where="scores of explanations")
+        raise ImageError("no image can be used", where="scores of explanations")
     stack = np.stack(prepared)
     return score_maps(
         explainer,

@@ -22,6 +22,8 @@ from resight.types import MetricValue, Task
 
 _CASCADE_STEPS = 4
 _REPEATS = 4
+_FEWEST = 20
+"""Images that tell something."""
 _INFIDELITY_NOISE = 0.1
 """Standard deviation of what is taken from the image for infidelity, as a share of full scale."""
 _SENSITIVITY_RADIUS = 0.02
@@ -76,7 +78,7 @@ def score_maps(
     task: Task = "multilabel",
     options: TrustOptions | None = None,
 ) -> MapScores:
-    """Judge an explainer and measure all that is known of it; 20 or more images tell something.
+    """Judge an explainer and measure all that is known of it.
 
     Args:
         explainer: the method.
@@ -96,7 +98,9 @@ def score_maps(
     options, notes = options or TrustOptions(), list[str]()
     if references is not None and not references.any():
         references = None
-        notes.append("No reference lies on these images: whether maps hit findings was not measured.")
+        notes.append(f"No reference lies on these {len(images)} images: whether maps hit findings is not estimable.")
+    if len(images) < _FEWEST:
+        notes.append(f"{len(images)} images, fewer than {_FEWEST}, say little of an explainer.")
     if patients is None:
         notes.append("No patients are known: every image counts as a patient, and intervals may be too narrow.")
     compared = Compared(explainer, classifier, images, control, options.seed)

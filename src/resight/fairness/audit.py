@@ -234,6 +234,7 @@ def _corrected(tests: Sequence[_Test], alpha: float) -> tuple[tuple[Difference, 
                 p_holm=h,
                 p_bh=b,
                 found=h < alpha,
+                mirrored=test.mirrored,
             )
         )
     return tuple(differences), int((~np.isnan(p)).sum())

@@ -150,11 +150,11 @@ def _rate_p(success: Values, members: Members, owner: Owners) -> float:
 
 
 def _fisher(success: Values, members: Members, design_effect: float) -> float:
-    """Twice the smaller tail of the hypergeometric distribution."""
-    n_group, n_all = (round(count / design_effect) for count in (members.sum(), len(members)))
-    hits, all_hits = (round(float(count) / design_effect) for count in (success[members].sum(), success.sum()))
-    low = float(hypergeom.cdf(hits, n_all, all_hits, n_group))
-    high = float(hypergeom.sf(hits - 1, n_all, all_hits, n_group))
+    """Twice the smaller tail of the hypergeometric distribution; the same whichever side is called the group."""
+    sides = [(int(rows.sum()), float(success[rows].sum())) for rows in (members, ~members)]
+    (n_group, hits), (n_rest, others) = [tuple(round(count / design_effect) for count in side) for side in sides]
+    low = float(hypergeom.cdf(hits, n_group + n_rest, hits + others, n_group))
+    high = float(hypergeom.sf(hits - 1, n_group + n_rest, hits + others, n_group))
     return min(1.0, 2 * min(low, high))
 
 

@@ -49,6 +49,7 @@ class Difference:
         p_holm: corrected over all tests of the audit (Holm 1979).
         p_bh: the same for the share of false discoveries (Benjamini & Hochberg 1995).
         found: whether `p_holm` is below the level asked for.
+        mirrored: whether it is the difference of the first of two groups, seen from the second.
     """
 
     attribute: str
@@ -62,6 +63,7 @@ class Difference:
     p_holm: float
     p_bh: float
     found: bool
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class Audit:
 
     @property
     def found(self) -> tuple[Difference, ...]:
-        """Differences that outlast Holm's correction, the surest first."""
-        return tuple(sorted((one for one in self.differences if one.found), key=lambda one: one.p))
+        """Differences that outlast Holm's correction, the surest first; of two groups the first speaks for both."""
+        return tuple(sorted((one for one in self.differences if one.found and not one.mirrored), key=lambda one: one.p))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
