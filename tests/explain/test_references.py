@@ -97,6 +97,23 @@ def test_boxes_of_nih_are_scaled_from_their_grid(image: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"x_px": "left"}, "x_px = left; expected a number"),
+        ({"y_px": None}, "y_px = nan; expected a number"),
+        ({"width_px": 0}, "width_px = 0; expected a number above 0"),
+        ({"height_px": -3.5}, "height_px = -3.5; expected a number above 0"),
+        ({"x_px": 100}, "a.png: a box of Mass outside the image; expected 100 x 60 pixels"),
+        ({"y_px": -8}, "a.png: a box of Mass outside the image"),
+    ],
+)
+def test_a_box_without_place_or_size_is_refused(image: Path, change: dict[str, object], told: str) -> None:
+    recipe = Recipe(size_px=(40, 40), channels=1)
+    with pytest.raises(DataError, match=told):
+        References.read(table(image.parent, BOX | change)).on_prepared_grid("a.png", read(image), recipe, LABELS)
+
+
 def test_what_is_wrong_is_said(image: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'width_px'"):
         References.read(table(image.parent, {key: BOX[key] for key in BOX if key != "width_px"}))

@@ -73,7 +73,7 @@ def test_images_of_one_patient_widen_the_intervals(case):
     assert shared.faithfulness["gain"].value == single.faithfulness["gain"].value
     assert shared.faithfulness["gain"].low != single.faithfulness["gain"].low
     assert any("No patients are known" in note for note in single.notes)
-    assert not shared.notes
+    assert shared.notes == ("6 images, fewer than 20, say little of an explainer.",)
 
 
 def test_a_map_that_a_network_on_permuted_labels_gives_as_well_fails(case, small_classifier):
@@ -121,7 +121,7 @@ def test_without_any_reference_it_says_so(case):
     classifier, images, references = case
     nowhere = np.zeros_like(references)
     found = score_maps(build_explainer("gradcam"), classifier, images, method="gradcam", references=nowhere)
-    assert found.notes[0] == "No reference lies on these images: whether maps hit findings was not measured."
+    assert found.notes[0] == "No reference lies on these 6 images: whether maps hit findings is not estimable."
     assert found.pairs == 6
     assert not found.places
 

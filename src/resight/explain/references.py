@@ -140,7 +140,7 @@ def _lengths(values: pd.Series, where: str) -> pd.Series[float]:
     wrong = ~np.isfinite(numbers) | (side & (numbers <= 0))
     if wrong.any():
         expected = "a number above 0" if side else "a number"
-        raise DataError(f"{values.name} = {values[wrong].iloc[0]!r}", where=where, expected=expected)
+        raise DataError(f"{values.name} = {values[wrong].iloc[0]}", where=where, expected=expected)
     return numbers
 
 
