@@ -1,9 +1,10 @@
 """The assembled classifier, the folder it is kept in, and its plain face for paths and arrays."""
 
+from resight.models.build import build_classifier
 from resight.models.bundle import Bundle, load_bundle, save_bundle, verify_bundle
 from resight.models.card import render_card
 from resight.models.choice import Choice, EngineName, WantedPrecision, choose_engine
-from resight.models.classifier import Answers, Classifier, ModelOptions, build_classifier
+from resight.models.classifier import Answers, Classifier
 from resight.models.device import Device, Precision, autocast, channels_last, choose_device, with_channels_last
 from resight.models.engine import ENGINES, Engine, EnginePrecision, TorchEngine
 from resight.models.ensemble import Ensemble
@@ -11,6 +12,7 @@ from resight.models.export import export_bundle
 from resight.models.exported import ExportRecord, list_exports, read_export
 from resight.models.features import image_features
 from resight.models.manifest import Manifest
+from resight.models.model_options import ModelOptions
 from resight.models.novelty import Novelty
 from resight.models.predictor import Predictor, named_sources
 from resight.models.several import Doubt, several_answers

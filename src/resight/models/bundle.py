@@ -27,9 +27,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from resight.errors import BundleError, OutputError, SettingsError, similar_path, writing
+from resight.models.build import build_classifier
 from resight.models.card import render_card
 from resight.models.checksums import UNCHANGED, changed_files, read_sealed, sha256, write_sealed
-from resight.models.classifier import Classifier, build_classifier
+from resight.models.classifier import Classifier
 from resight.models.ensemble import Ensemble
 from resight.models.exported import export_problems
 from resight.models.manifest import FORMAT_VERSION, Manifest

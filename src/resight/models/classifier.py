@@ -5,98 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
-from resight.backbones import BACKBONES, Backbone, SideBySide, load_weights
+from resight.backbones import Backbone
 from resight.backbones.base import StageMap
 from resight.blocks import watching_gates
 from resight.errors import SettingsError, nearest
-from resight.heads import HEADS
-from resight.models.exits import Exit, ExitOptions, Shortened, build_exits
-from resight.multimodal import FUSIONS, STEMS, ClinicalInput, ClinicalOptions, StemOptions, TableEncoding, seen
-from resight.settings import Options
+from resight.models.exits import Exit, Shortened
+from resight.multimodal import ClinicalInput, seen
 
 Images = Shaped[Tensor, "B C *space"]
 Table = Float[Tensor, "B T"]
 
-_IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-_IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-# Published weights expect these; one grey channel gets their average, so that summed first-layer weights fit.
-_GREY_MEAN: Final = (0.449,)
-_GREY_STD: Final = (0.226,)
 _AUXILIARY_WEIGHT: Final = 0.4
 """Of the side branch's loss, as in the reference implementation of Inception-v3."""
-
-
-class ModelOptions(Options):
-    """Backbone, head and the normalisation between image and backbone."""
-
-    backbone: dict[str, Any] = Field(default={"name": "resnet"}, description="`name` of a backbone and its options")
-    head: dict[str, Any] = Field(default={"name": "linear"}, description="`name` of a head and its options")
-    exits: ExitOptions = Field(default_factory=ExitOptions, description="classifiers after earlier stages")
-    clinical: ClinicalOptions | None = Field(default=None, description="columns of the table that are read as well")
-    fusion: dict[str, Any] | None = Field(
-        default=None, description="`name` of a fusion and its options: where the clinical columns meet the image"
-    )
-    stem: dict[str, Any] | None = Field(
-        default=None, description="`name` of a stem and its options: where several images of one patient meet"
-    )
-    weights: Path | None = Field(
-        default=None, description="local file the backbone starts from, safetensors or PyTorch"
-    )
-    weights_sha256: str | None = Field(default=None, description="checksum that file must have")
-    mean: tuple[float, ...] | None = Field(
-        default=None, description="per channel, in [0, 1]; ImageNet's where not given"
-    )
-    std: tuple[float, ...] | None = Field(
-        default=None, description="per channel, in [0, 1]; ImageNet's where not given"
-    )
-
-    @field_validator("backbone", "head", "fusion", "stem")
-    @classmethod
-    def _named(cls, part: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
-        if part is None:
-            return None
-        usual = {"backbone": "resnet", "head": "linear", "fusion": "film", "stem": "channels"}[str(info.field_name)]
-        named = {"name": usual, **part}
-        if not isinstance(named["name"], str):
-            raise ValueError("a key `name` with the name of a member")
-        return named
-
-    @model_validator(mode="after")
-    def _with_table(self) -> ModelOptions:
-        if self.fusion is not None and self.clinical is None:
-            raise ValueError("a section [model.clinical] with the columns that are to be fused")
-        return self
-
-    @field_validator("std")
-    @classmethod
-    def _positive(cls, std: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if std is not None and min(std, default=0.0) <= 0:
-            raise ValueError("values above 0")
-        return std
-
-    def resolved(self) -> ModelOptions:
-        """The same with every default of backbone and head written out, so that later defaults change nothing.
-
-        Raises:
-            SettingsError: unknown name, unknown key or impossible value.
-        """
-        parts = {}
-        registries = {"backbone": BACKBONES, "head": HEADS, "fusion": FUSIONS, "stem": STEMS}
-        for part, registry in registries.items():
-            if (named := getattr(self, part)) is not None:
-                name, given = _split(named)
-                parts[part] = {"name": name, **registry.options(name, given).model_dump(mode="json")}
-        if self.clinical is not None and self.fusion is None:
-            parts["fusion"] = {"name": "film", **FUSIONS.options("film").model_dump(mode="json")}
-        return self.model_copy(update=parts)
 
 
 @dataclass(frozen=True)
@@ -286,105 +212,3 @@ class Classifier(nn.Module):
         if self.training and self.clinical is not None:
             return self.clinical.hidden(images, table)
         return images, table
-
-
-def build_classifier(
-    options: ModelOptions,
-    *,
-    labels: Sequence[str],
-    channels: int,
-    dims: int,
-    modalities: int = 1,
-    encoding: TableEncoding | None = None,
-) -> Classifier:
-    """Assemble a classifier with weights from `options.weights`, or freshly drawn from torch's global generator.
-
-    Args:
-        options: which backbone and head.
-        labels: names of the logits, in order.
-        channels: channels of the images, all modalities together.
-        dims: 2 for images, 3 for volumes.
-        modalities: images of one patient that the channels hold side by side.
-        encoding: of the clinical columns, where the options name some.
-
-    Raises:
-        SettingsError: unknown name or option, parts that do not fit together, or weights of another network.
-        BundleError: the weights cannot be read.
-    """
-    name, backbone_options = _split(options.backbone)
-    if backbone_options.get("num_classes"):
-        fix = "Leave num_classes away: the head gives the logits."
-        raise SettingsError("a last layer of its own", where=f"backbone {name!r}", fix=fix)
-    if (auxiliary := backbone_options.get("auxiliary_classes", 0)) not in (0, len(labels)):
-        found, expected = f"auxiliary_classes = {auxiliary}", f"0 or {len(labels)}, the number of labels"
-        raise SettingsError(found, where=f"backbone {name!r}", expected=expected)
-    stem, width, shares, dropout = _stem(options, modalities, channels, dims)
-    backbones: list[Backbone] = []
-    for _ in range(shares):
-        one: Backbone = BACKBONES.build(name, backbone_options, in_channels=width // shares, dims=dims)
-        if options.weights is not None:
-            load_weights(one, options.weights, sha256=options.weights_sha256)
-        backbones.append(one)
-    backbone = backbones[0] if shares == 1 else SideBySide(backbones)
-    head_name, head_options = _split(options.head)
-    head = HEADS.build(head_name, head_options, in_features=backbone.feature_dim, n_labels=len(labels))
-    mean = _per_channel("mean", options.mean, channels, _IMAGENET_MEAN if channels == 3 else _GREY_MEAN)
-    std = _per_channel("std", options.std, channels, _IMAGENET_STD if channels == 3 else _GREY_STD)
-    clinical = _clinical(options, encoding, backbone.feature_dim, len(labels))
-    if (modalities > 1 or clinical is not None) and (options.exits.after or backbone_options.get("gate_target")):
-        fix = "Leave [model.exits] and gate_target away."
-        raise SettingsError("exits or gates in a network of several inputs", where="model", fix=fix)
-    return Classifier(
-        backbone,
-        head,
-        mean,
-        std,
-        build_exits(options.exits, backbone, name, len(labels), dims),
-        options.exits.weight,
-        exit_matching=options.exits.matching,
-        clinical=clinical,
-        stem=stem,
-        modalities=modalities,
-        modality_dropout=dropout,
-    )
-
-
-def _stem(options: ModelOptions, modalities: int, channels: int, dims: int) -> tuple[nn.Module | None, int, int, float]:
-    """What stands before the backbone, the channels it gives, how many backbones share them, and the dropout."""
-    if modalities == 1:
-        if options.stem is not None:
-            fix = "Name the images of a patient in recipe.modalities, or leave the section away."
-            raise SettingsError("a stem for one image per patient", where="model.stem", fix=fix)
-        return None, channels, 1, 0.0
-    name, given = _split(options.stem or {"name": "channels"})
-    chosen = STEMS.options(name, given)
-    assert isinstance(chosen, StemOptions)
-    built = STEMS.build(name, chosen, modalities=modalities, channels=channels // modalities, dims=dims)
-    return (*built, chosen.dropout)
-
-
-def _clinical(
-    options: ModelOptions, encoding: TableEncoding | None, feature_dim: int, n_labels: int
-) -> ClinicalInput | None:
-    if options.clinical is None:
-        return None
-    if encoding is None:
-        expected = f"the encoding of {', '.join(options.clinical.columns)}"
-        raise SettingsError("clinical columns without an encoding", where="model.clinical", expected=expected)
-    name, given = _split(options.fusion or {"name": "film"})
-    fusion = FUSIONS.build(name, given, feature_dim=feature_dim, table_dim=encoding.width, n_labels=n_labels)
-    return ClinicalInput(fusion, encoding.nothing(), options.clinical.table_dropout, options.clinical.image_dropout)
-
-
-def _split(part: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    rest = dict(part)
-    return rest.pop("name"), rest
-
-
-def _per_channel(
-    key: str, given: tuple[float, ...] | None, channels: int, default: tuple[float, ...]
-) -> tuple[float, ...]:
-    values = default if given is None else given
-    if len(values) not in (1, channels):
-        raise SettingsError(f"{key} has {len(values)} values", where="model", expected=f"1 or {channels}, the channels")
-    return values if len(values) == channels else values * channels

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic import Field, model_validator
 
 from resight.evaluation import Budgets, Calibration, Conformal, OperatingPoint
-from resight.models.classifier import ModelOptions
 from resight.models.ensemble import Combination
+from resight.models.model_options import ModelOptions
 from resight.multimodal import TableEncoding
 from resight.preprocess import Recipe
 from resight.settings import Options

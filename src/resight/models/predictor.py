@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +12,21 @@ import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 
-from resight.errors import BundleError, CohortError, ImageError, SettingsError, nearest
-from resight.evaluation import BudgetPoint, Calibration, LabelCalibration, decide, survival_columns
-from resight.imaging import TONES, Sentinels, tone
+from resight.errors import ImageError, SettingsError, nearest
+from resight.evaluation import BudgetPoint
 from resight.models.adaptive import AdaptiveRunner
+from resight.models.answer_table import Ask, answer_table, uncalibrated
 from resight.models.bundle import Bundle, load_bundle
 from resight.models.choice import EngineName, WantedPrecision, choose_engine
 from resight.models.chunk_answers import ChunkAnswers, empty_answers, joined_answers
 from resight.models.clinical_rows import ClinicalRows
 from resight.models.device import Device, Precision, channels_last, choose_device, with_channels_last
 from resight.models.engine import Engine, TorchEngine
-from resight.models.manifest import Manifest
-from resight.models.novelty import Novelty
+from resight.models.preparing import Preparer, Row
 from resight.models.several import Doubt, several_answers
-from resight.models.sources import Source, Unnamed, as_image, images_by_modality, named_sources
-from resight.predictions import FEATURE, NOVELTY, Predictions
+from resight.models.sources import Source, Unnamed, named_sources
+from resight.predictions import Predictions
 from resight.types import Image, PreparedImage, Progress, Scores, silent
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One image on its way through: its name, and either its pixels or why there are none."""
-
-    name: str
-    prepared: PreparedImage | None = None
-    clinical: Float[np.ndarray, " T"] | None = None
-    alerts: str = ""
-    error: str | None = None
-    tone: tuple[float, ...] = (float("nan"),) * len(TONES)
-
-
-@dataclass(frozen=True)
-class _Ask:
-    """What is wanted of each chunk besides logits."""
-
-    budget: BudgetPoint | None = None
-    doubt: Doubt | None = None
-    passes: int = 1
-    novelty: Novelty | None = None
 
 
 class Predictor:
@@ -86,10 +60,7 @@ class Predictor:
         self.engine_notes = engine_notes
         self._bundle = bundle
         self.network = bundle.members[0]
-        self._sentinels = _sentinels(self.manifest)
-        self._uncalibrated = Calibration(
-            task=self.manifest.task, labels=(LabelCalibration(),) * len(self.manifest.labels)
-        )
+        self._preparer = Preparer(self.manifest)
 
     @classmethod
     def load(
@@ -173,7 +144,6 @@ class Predictor:
             CohortError: the table lacks a column, or there is none and the network was not trained to do without.
         """
         clinical = ClinicalRows(self.manifest, table)
-        point = self._choose_point(operating_point)
         spend = None if budget is None else self.budget_point(budget)
         if batch < 1 or workers < 1 or passes < 1:
             raise SettingsError(f"batch = {batch}, workers = {workers}, passes = {passes}", expected="1 or more")
@@ -182,7 +152,8 @@ class Predictor:
         if novelty and self._bundle.novelty is None:
             found, fix = "novelty of a bundle that did not learn it", "Train again with this version."
             raise SettingsError(found, where=self.manifest.name, fix=fix)
-        ask = _Ask(spend, doubt, passes, self._bundle.novelty if novelty else None)
+        known_images = self._bundle.novelty if novelty else None
+        ask = Ask(self._choose_point(operating_point), spend, doubt, passes, known_images)
         if doubt is not None and self.manifest.encoding is not None:
             found = "several answers of a model that reads clinical columns"
             raise SettingsError(found, where=self.manifest.name, fix="Predict without them.")
@@ -194,13 +165,14 @@ class Predictor:
             named, total = iter(everything), len(everything)
         else:
             named, total = named_sources(sources, relative=False, volumes=volumes), 0
-        rows: list[_Row] = []
+        rows: list[Row] = []
         answers: list[ChunkAnswers] = []
-        for chunk in self._prepared(named, clinical, batch, workers):
+        for chunk in self._preparer.chunks(named, clinical, batch=batch, workers=workers):
             answers.append(self._answers(chunk, ask))
             rows += [replace(row, prepared=None, clinical=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)
-        return self._table(rows, joined_answers(answers, len(self.manifest.labels)), point, ask, clinical)
+        joined = joined_answers(answers, len(self.manifest.labels))
+        return answer_table(self.manifest, rows, joined, ask, clinical)
 
     def budget_point(self, budget: float) -> BudgetPoint:
         """What a budget buys: expected FLOPs, and what it does to AUROC and to the sensitivity of groups.
@@ -255,7 +227,7 @@ class Predictor:
         with torch.inference_mode():
             images = channels_last(torch.from_numpy(prepared).to(self.device))
             answers = several_answers(self.model, images, how, passes=passes).double().cpu().numpy()
-        calibration = self.manifest.calibration or self._uncalibrated
+        calibration = self.manifest.calibration or uncalibrated(self.manifest)
         return answers.mean(axis=0), np.stack([calibration.apply(one) for one in answers]).std(axis=0)
 
     def prepare(self, source: Unnamed, name: str = "array") -> PreparedImage:
@@ -268,12 +240,7 @@ class Predictor:
         Raises:
             ImageError: it cannot be read or used.
         """
-        recipe = self.manifest.recipe
-        if isinstance(source, Mapping) or self.manifest.modalities:
-            return recipe.stack(images_by_modality(source, self.manifest, name))
-        if isinstance(source, str | Path):
-            return recipe.prepare(Path(source))
-        return recipe.apply(source if isinstance(source, Image) else as_image(source, self.manifest.dims, name))
+        return self._preparer.prepare(source, name)
 
     def prepared(self, images: Iterable[Source]) -> Iterator[PreparedImage]:
         """What the network sees of each image, one after the other; those that cannot be read are left out."""
@@ -283,33 +250,7 @@ class Predictor:
             except ImageError:
                 continue
 
-    def _prepared(
-        self, named: Iterator[tuple[str, Unnamed]], clinical: ClinicalRows, batch: int, workers: int
-    ) -> Iterator[list[_Row]]:
-        """Batches of rows; the next one is read while the network works on this one."""
-        first = list(islice(named, 2))
-        if len(first) < 2:  # nothing to read ahead: a single image is not worth a thread
-            yield from ([self._row(name, source, clinical)] for name, source in first)
-            return
-        named = chain(first, named)
-        with ThreadPoolExecutor(workers) as pool:
-            ahead: deque[list[Future[_Row]]] = deque()
-            while chunk := list(islice(named, batch)):
-                ahead.append([pool.submit(self._row, name, source, clinical) for name, source in chunk])
-                if len(ahead) > 1:
-                    yield [future.result() for future in ahead.popleft()]
-            yield from ([future.result() for future in futures] for futures in ahead)
-
-    def _row(self, name: str, source: Unnamed, clinical: ClinicalRows) -> _Row:
-        try:
-            prepared, (encoded, known) = self.prepare(source, name), clinical.row(name)
-        except (ImageError, CohortError) as error:
-            return _Row(name, error=str(error))
-        flags = self._sentinels.check(prepared) if self._sentinels else ()
-        alerts = "; ".join([*(flag.name for flag in flags), *([] if known else ["no clinical data"])])
-        return _Row(name, prepared, encoded, alerts, tone=tuple(tone(prepared).values()))
-
-    def _answers(self, rows: list[_Row], ask: _Ask) -> ChunkAnswers:
+    def _answers(self, rows: list[Row], ask: Ask) -> ChunkAnswers:
         usable = {index: row.prepared for index, row in enumerate(rows) if row.prepared is not None}
         answers = empty_answers(len(rows), len(self.manifest.labels), 0 if ask.novelty is None else ask.novelty.watched)
         if not usable:
@@ -337,46 +278,3 @@ class Predictor:
         if name not in known:
             raise SettingsError(f"no operating point {name!r}", where=self.manifest.name, fix=nearest(name, known))
         return name
-
-    def _table(
-        self, rows: list[_Row], answers: ChunkAnswers, point: str | None, ask: _Ask, clinical: ClinicalRows
-    ) -> Predictions:
-        manifest, logits = self.manifest, answers.logits
-        images: dict[str, object] = {
-            "image": [row.name for row in rows],
-            "alerts": [row.alerts for row in rows],
-            "error": pd.Series([row.error for row in rows], dtype=object),
-            **clinical.outcomes([row.name for row in rows]),
-        }
-        scores = self._uncalibrated.apply(logits)
-        probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
-        points = manifest.operating_points
-        if ask.novelty is not None:
-            images[NOVELTY] = answers.novelty
-            for number, values in enumerate(answers.coordinates.T, 1):
-                images[f"{FEATURE}{number}"] = values
-        if ask.budget is not None:
-            probabilities, points = answers.probabilities, ask.budget.operating_points
-            exits = (*(manifest.budgets.exits if manifest.budgets else ()), "last")
-            images["exit"] = [exits[int(at)] if at >= 0 else None for at in answers.left_at]
-            images["flops_share"] = answers.share
-        decisions = None
-        if point is not None:
-            images["operating_point"] = [point] * len(rows)
-            best = scores if probabilities is None else probabilities
-            decisions = decide(best, manifest.labels, points, point)
-        images |= dict(zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True))
-        columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
-        if manifest.conformal is not None and probabilities is not None:
-            columns["conformal"] = manifest.conformal.words(probabilities)
-        if ask.doubt is not None:
-            columns["spread"] = answers.spread
-        columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)
-        return Predictions.from_arrays(images, manifest.labels, manifest.task, **columns)
-
-
-def _sentinels(manifest: Manifest) -> Sentinels | None:
-    try:
-        return None if manifest.sentinels is None else Sentinels.from_dict(manifest.sentinels)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"its sentinels cannot be used ({error!r})", where=manifest.name) from error
