@@ -66,7 +66,7 @@ def test_a_site_under_noise_sends_a_clipped_update_and_the_ledger_counts(setting
     own.add(1.0, 1.0, 3)
     assert coordinator.history.rounds[-1]["epsilon"] == pytest.approx(own.epsilon())
     text = (tmp_path / "sites" / "a" / "ledger.jsonl").read_text()
-    assert '"protected_by": "noise, clipped to norm 0.01"' in text
+    assert '"protected_by": "TLS on the way; the server reads it; noise, clipped to norm 0.01"' in text
 
 
 def test_training_ends_before_the_budget_of_a_site_is_exceeded(settings, three, tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from resight.errors import ResightError, require
 
 _OBJECT_STORE_BYTES: Final = 256 << 20
 """Shared memory for parts on their way back; they are small, and Ray would take a third of the machine's."""
+_LOOPBACK: Final = "127.0.0.1"
 _TRIALS: Final = 3
 """Ray gives its own processes 30 s to start, which a machine with much else to do does not always keep."""
+_SILENCES: Final = 60
+"""Of 5 s each, until Ray Data gives its own coordinator up."""
 _AGAIN: Final = "Finished parts are kept; give the same command again."
 
 
@@ -42,6 +45,12 @@ def over_processes(
     if not parts:
         return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not os.environ.get("RAY_ADDRESS"):
+        # Read when Ray is first imported: without clusters Ray takes the loopback for this machine's address, on which
+        # all of its processes then listen. Asked for by address, it would look for one that others can reach.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # On a machine with much else to do Ray's own processes may not answer for minutes.
+    os.environ.setdefault("RAY_DATA_AUTOSCALING_COORDINATOR_MAX_CONSECUTIVE_FAILURES", str(_SILENCES))
     ray = require("ray", extra="cluster")
     data = require("ray.data", extra="cluster")
     count = min(processes or os.cpu_count() or 1, len(parts))
@@ -61,7 +70,7 @@ def over_processes(
             yield FinishedPart(
                 int(row["part"]), row["data"], int(row["images"]), int(row["failed"]), json.loads(row["seconds"])
             )
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, RuntimeError) as error:  # of Ray Data, where Ray's own processes do not answer
         raise _cause(error) from error
     finally:
         ray.shutdown()
@@ -92,17 +101,20 @@ def _start(ray: Any, processes: int) -> None:
             "num_cpus": processes,
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
         }
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     for trial in range(1, _TRIALS + 1):
         try:
             ray.init(**options)
-            return
+            break
         except Exception as error:
             ray.shutdown()
             if trial == _TRIALS:
                 raise ResightError(f"did not start ({_last_line(error)})", where="ray", fix=_AGAIN) from error
+    if "address" in options and (here := ray.util.get_node_ip_address()) != _LOOPBACK:
+        ray.shutdown()
+        fix = "Import resight before ray, or name a cluster in RAY_ADDRESS."
+        raise ResightError(f"listens on {here}", where="ray", expected=f"{_LOOPBACK}, this machine alone", fix=fix)
 
 
 def _cause(error: BaseException) -> ResightError:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from resight.cli.console import fresh, progress_bars, result_json, result_table, say
+from resight.cli.console import check_free, fresh, progress_bars, result_json, result_table, say
 
 if TYPE_CHECKING:
     from resight.federated import Audit
 
+_COLUMNS = ("training", "label", "pooled AUROC", "worst site", "its AUROC")
 Overrides = Annotated[list[str] | None, Parameter("--set", negative="")]
 
 
@@ -47,7 +50,7 @@ def simulate(
         result_json({outcome.name: outcome.audit.to_dict() for outcome in found.outcomes})
         return 0
     rows = [row for outcome in found.outcomes for row in _rows(outcome.name, outcome.audit)]
-    result_table(("training", "label", "pooled AUROC", "worst site", "its AUROC"), rows, title=chosen.name)
+    result_table(_COLUMNS, rows, title=chosen.name)
     for outcome in found.outcomes:
         for refusal in outcome.history.refusals:
             say(f"{outcome.name}, round {refusal['round'] + 1}: {refusal['refused']}: {refusal['reason']}")
@@ -103,6 +106,7 @@ def server(
     set_: Overrides = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
 ) -> int:
     """Run the server of a federation: no images, only what sites send.
 
@@ -114,6 +118,7 @@ def server(
         set_: overrides; sites must be given the same.
         resume: go on after the last finished round.
         force: replace what is in `out`.
+        as_json: print the figures for programs.
     """
     from resight.experiments import load_experiment
     from resight.federated import FederatedSettings
@@ -134,7 +139,10 @@ def server(
             progress=progress,
             ready=lambda address: say(f"listening on {address} for {', '.join(opened.roster)}"),
         )
-    result_table(("training", "label", "pooled AUROC", "worst site", "its AUROC"), _rows("federated", audit))
+    if as_json:
+        result_json({"federated": audit.to_dict()})
+        return 0
+    result_table(_COLUMNS, _rows("federated", audit))
     say(f"figures: {out / 'federation.json'}")
     return 0
 
@@ -173,5 +181,46 @@ def client(
     name = opened.options.name
     site = Site(name, chosen, SiteData.of(prepared), out, identity=opened.identity(), roster=opened.roster)
     take_part(site, opened, address=server, wait_s=wait_s, say=say)
-    say(f"what left this site: {site.ledger.path}")
+    say(f"what left this site: resight federate ledger {site.ledger.path}")
+    return 0
+
+
+def ledger(
+    path: Path,
+    *,
+    out: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+) -> int:
+    """What has left a site: what, when, how much, to whom, and how it was protected.
+
+    Args:
+        path: `ledger.jsonl` of a site, or the folder that holds it.
+        out: table (CSV or Parquet) with one row for every message, for a spreadsheet.
+        force: replace `out`.
+        as_json: print the sums for programs.
+    """
+    import pandas as pd
+
+    from resight.federated.ledger import LINE, departures, read_ledger
+    from resight.tables import write_table
+
+    if out is not None:
+        check_free(out, force=force)
+    entries = read_ledger(path / "ledger.jsonl" if path.is_dir() else path)
+    found = departures(entries)
+    if out is not None:
+        rows = [entry | {"facts": json.dumps(entry["facts"])} for entry in entries]
+        write_table(pd.DataFrame(rows, columns=list(LINE)), fresh(out, force=force))
+        say(f"written: {out}")
+    if as_json:
+        result_json([asdict(one) for one in found])
+        return 0
+    rows = [
+        (one.what, one.to, one.messages, f"{one.numbers:,}", one.first[:19], one.last[:19], one.protected_by)
+        for one in found
+    ]
+    result_table(("what left", "to", "messages", "numbers", "first (UTC)", "last (UTC)", "protected by"), rows)
+    numbers = sum(one.numbers for one in found)
+    say(f"{len(entries)} messages with {numbers:,} numbers; the facts beside them stand in the ledger as they left")
     return 0

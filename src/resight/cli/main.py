@@ -62,6 +62,7 @@ _FEDERATE_VERBS = {
     "provision": "Make certificates, keys and start-up kits for a federation.",
     "server": "Run the server of a federation: no images, only what sites send.",
     "client": "Take part in a federation as a site; run it again after any interruption.",
+    "ledger": "What has left a site: what, when, how much, to whom, and how it was protected.",
 }
 _WEIGHTS_VERBS = {
     "fetch": "Fetch a file of published weights from the network.",

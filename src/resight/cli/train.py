@@ -54,7 +54,7 @@ def train(
     if processes > 1 and not among_others:
         words = [str(settings), "--out", str(out), *(word for one in set_ or () for word in ("--set", one))]
         flags = [*(["--smoke"] if smoke else []), *(["--json"] if as_json else [])]
-        launch([*words, *flags], processes, out, restarts=restarts, resume=resume)
+        launch([*words, *flags], processes, out, restarts=restarts, resume=resume, say=say)
         return 0
     with process_group() as mine, progress_bars() if mine.leads else nullcontext(silent) as progress:
         run = train_experiment(chosen, out, resume=resume, progress=progress)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from resight.errors import SettingsError, TrainingError
@@ -18,7 +18,15 @@ _GRACE_S = 10.0
 _LOGS = "processes"
 
 
-def launch(arguments: Sequence[str], processes: int, folder: Path, *, restarts: int = 0, resume: bool = False) -> None:
+def launch(
+    arguments: Sequence[str],
+    processes: int,
+    folder: Path,
+    *,
+    restarts: int = 0,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
     """Run `resight train` in several processes until all are done.
 
     Args:
@@ -27,6 +35,7 @@ def launch(arguments: Sequence[str], processes: int, folder: Path, *, restarts: 
         folder: run folder; what all but the first process say goes to `processes/1.log`, `processes/2.log`, ... in it.
         restarts: how often all begin again from the last checkpoint when one dies.
         resume: begin from a checkpoint.
+        say: told in one line why all begin again.
 
     Raises:
         SettingsError: fewer than 2 processes.
@@ -43,12 +52,11 @@ def launch(arguments: Sequence[str], processes: int, folder: Path, *, restarts: 
         if dead is None:
             return
         number, code = dead
+        died = f"process {number + 1} of {processes} {_how(code)}, and the others were ended"
         if code > 0 or attempt == restarts:
-            raise TrainingError(
-                f"process {number + 1} of {processes} {_how(code)}, and the others were ended",
-                where=str(folder),
-                fix=f"Its words are in {logs / f'{number}.log'}. Go on with --resume.",
-            )
+            fix = f"Its words are in {logs / f'{number}.log'}. Go on with --resume."
+            raise TrainingError(died, where=str(folder), fix=fix)
+        say(f"{died}; all begin again from the last checkpoint (restart {attempt + 1} of {restarts})")
 
 
 def _run(arguments: Sequence[str], processes: int, logs: Path) -> tuple[int, int] | None:

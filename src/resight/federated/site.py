@@ -96,7 +96,7 @@ class Site:
         roster: Mapping[str, bytes] | None = None,
     ) -> None:
         self.name, self.settings, self.data, self.folder = name, settings, data, folder
-        self.ledger = Ledger(folder / "ledger.jsonl")
+        self.ledger = Ledger(folder / "ledger.jsonl", settings.federation.privacy)
         federation, clinical = settings.federation, settings.model.clinical
         self.strategy: Strategy = STRATEGIES.build(federation.strategy.name, federation.strategy.options)
         self._columns = None if clinical is None else SiteColumns(data.cohort.table, clinical, name)
@@ -128,7 +128,7 @@ class Site:
             reply = self._answers[request.kind](request)
         except ResightError as error:
             reply = refused(request, str(error))
-        self.ledger.record(reply, protection=self._protection(reply))
+        self.ledger.record(reply)
         return reply
 
     def _build(self, encoding: TableEncoding | None) -> None:
@@ -296,18 +296,6 @@ class Site:
 
     def _memories(self) -> list[Path]:
         return sorted(self.folder.glob("memory-*.safetensors"))
-
-    def _protection(self, reply: Message) -> str:
-        privacy = self.settings.federation.privacy
-        if not reply.arrays:
-            return "nothing; it holds no arrays"
-        if reply.kind in ("keys", "shares", "masked", "unmask"):
-            return "secure aggregation"
-        if reply.kind == "train" and privacy.differential == "site":
-            return f"noise, clipped to norm {privacy.clip_norm:g}"
-        if reply.kind == "train" and privacy.differential == "example":
-            return f"noise in training, each image's gradient clipped to norm {privacy.clip_norm:g}"
-        return "TLS on the way; the server sees it"
 
 
 def shared_tensors(model: nn.Module, strategy: Strategy, frozen: frozenset[str] = frozenset()) -> Tensors:

@@ -79,7 +79,7 @@ def client_app(site: Site, fault: Callable[[BaseException], None]) -> Any:
         except Exception as error:  # noqa: BLE001 (whatever it is, the site goes on and the server is told)
             fault(error)
             reply = refused(request, f"a fault at the site ({type(error).__name__}); its log says more")
-            site.ledger.record(reply, protection="nothing; it holds no arrays")
+            site.ledger.record(reply)
         return reply_of(pack(reply), reply_to=message)
 
     for register in (app.train(), app.evaluate(), app.query()):
