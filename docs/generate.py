@@ -24,9 +24,13 @@ from resight.cli.main import build_app
 from resight.evaluation.claims import Verdict, check_claims
 from resight.experiments import ExperimentSettings
 from resight.explain import EXPLAINERS
+from resight.federated import STRATEGIES
+from resight.federated.settings import FederationOptions, SimulationOptions
 from resight.fewshot import FEWSHOT
 from resight.heads import CLASSIFIERS, HEADS
+from resight.multimodal import FUSIONS, STEMS
 from resight.protocols import PROTOCOLS
+from resight.serving.settings import ServiceSettings
 from resight.settings import Options
 from resight.teaming import POLICIES
 from resight.training import LOSSES, OBJECTIVES
@@ -40,6 +44,9 @@ _REGISTRIES = (
     ("Losses", LOSSES, "`name` stands in `[training.loss]`, options in `[training.loss.options]`."),
     ("Objectives", OBJECTIVES, "`name` stands in `[training.objective]`, options in `[training.objective.options]`."),
     ("Attention layers", ATTENTION, "`attention` of the backbone `resnet` names one."),
+    ("Fusions", FUSIONS, "`name` and options stand in `[model.fusion]`."),
+    ("Stems", STEMS, "`name` and options stand in `[model.stem]`."),
+    ("Strategies", STRATEGIES, "`name` stands in `[federation.strategy]`, options in `[federation.strategy.options]`."),
     ("Classifiers of features", CLASSIFIERS, "Built in Python with `resight.heads.CLASSIFIERS.build`."),
     ("Explainers", EXPLAINERS, "Built in Python with `resight.explain.build_explainer`."),
     ("Few-shot classifiers", FEWSHOT, "Given to `resight fewshot` as `--method`."),
@@ -119,6 +126,15 @@ def settings() -> str:
             member = registry.member(name)
             if member.options.__module__.startswith("resight."):
                 parts += _section(member.options, f"`{name}`", seen)
+    parts += [
+        "## Federation file",
+        "An experiment file for `resight federate` has two more sections.",
+        *_section(FederationOptions, "`[federation]` FederationOptions", seen, "federation"),
+        *_section(SimulationOptions, "`[simulation]` SimulationOptions", seen, "simulation"),
+        "## Service file",
+        "What `resight serve` reads.",
+        *_section(ServiceSettings, "Top of the service file", seen, ""),
+    ]
     parts += ["## Other options", "Used from Python, kept in bundles, or given on the command line as `--option`."]
     for option in sorted(_all_options(), key=lambda o: (o.__module__, o.__name__)):
         if option not in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -65,6 +66,31 @@ def test_internal_links_lead_somewhere(page: Path) -> None:
         if anchor:
             known = anchors(target)  # of a documented object, or of a method of it
             assert {anchor, anchor.rpartition(".")[0]} & known, f"{relative(page)}: {link}"
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in [*PAGES, *DOORS]
+        for link in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+    }
+    alone = {DOCS / "index.md", *(DOCS / "project").iterdir()}
+    assert [relative(page) for page in PAGES if page not in {*linked, *alone}] == []
+
+
+def test_every_kind_of_member_is_listed_and_described() -> None:
+    kinds = {
+        call[1]
+        for file in (ROOT / "src").rglob("*.py")
+        for call in re.finditer(r'Registry\[.*\] = Registry\("([^"]+)"', file.read_text(encoding="utf-8"))
+    }
+    generator = runpy.run_path(str(DOCS / "generate.py"))
+    described = {registry.kind for _, registry, _ in generator["_REGISTRIES"]}
+    assert described >= kinds - {"engine"}  # engines have no options; docs/how-to/export-a-model.md is about them
+    listing = subprocess.run(
+        [sys.executable, "-m", "resight.cli.main", "list", "--json"], capture_output=True, text=True, check=True
+    )
+    assert {member["kind"] for member in json.loads(listing.stdout)} == kinds
 
 
 def anchors(page: Path) -> set[str]:

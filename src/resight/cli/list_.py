@@ -25,12 +25,13 @@ def list_(kind: str = "", *, as_json: Annotated[bool, Parameter("--json", negati
     from resight.heads import CLASSIFIERS, HEADS
     from resight.models import ENGINES
     from resight.multimodal import FUSIONS, STEMS
+    from resight.protocols import PROTOCOLS
     from resight.teaming import POLICIES
     from resight.training import LOSSES, OBJECTIVES
 
     rooms = (
         *(BACKBONES, HEADS, ATTENTION, FUSIONS, STEMS, CLASSIFIERS, LOSSES, OBJECTIVES),
-        *(EXPLAINERS, ENGINES, POLICIES, FEWSHOT, STRATEGIES),
+        *(EXPLAINERS, ENGINES, POLICIES, FEWSHOT, STRATEGIES, PROTOCOLS),
     )
     registries = {registry.kind: registry for registry in rooms}
     if kind and kind not in registries:

@@ -39,7 +39,7 @@ class PrivacyOptions(Options):
     epsilon: float = Field(default=0.0, ge=0, description="budget; training ends before it is exceeded; 0: none set")
 
 
-class AuditOptions(Options):
+class SiteAuditOptions(Options):
     """What sites count together when training is done."""
 
     groups: dict[str, tuple[str, ...]] = Field(
@@ -62,7 +62,7 @@ class FederationOptions(Options):
     min_sites: int = Field(default=2, gt=0, description="updates without which a round is not put together")
     timeout_s: float = Field(default=3600.0, gt=0, description="how long the server waits for sites")
     privacy: PrivacyOptions = Field(default_factory=PrivacyOptions)
-    audit: AuditOptions = Field(default_factory=AuditOptions)
+    audit: SiteAuditOptions = Field(default_factory=SiteAuditOptions)
 
 
 class SimulationOptions(Options):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 StudyState = Literal["receiving", "queued", "predicting", "done", "refused", "failed", "held"]
 """`refused`: no image of the study is one that a model may judge. `failed`: tried, with an error, and to be tried again
 or looked at. `held`: its model is not in service. In every state the images are kept."""
-InstanceState = Literal["image", "skipped", "broken"]
 
 
 class Study(Base):
