@@ -139,11 +139,12 @@ def test_report_and_card_say_what_is_known_of_groups(run_folder: Path) -> None:
 
 def test_report_and_card_say_what_people_add_and_what_drift_would_be_noticed(singles: Path) -> None:
     report = " ".join((singles / "run" / "report.html").read_text().split())
-    for title in ("People and model", "Readers with and without the model: Effusion", "Drift"):
+    for title in ("People and model", "Readers with and without the model", "Drift"):
         assert f">{title}</h2>" in report
-    assert "Effusion, policy learned: Together:" in report
+    assert "Effusion, model and readers together:" in report
+    assert "Effusion: Sensitivity" in report
     card = (singles / "run" / "bundle" / "card.md").read_text()
-    assert "## People and model\n\n- Cardiomegaly, policy learned: Together:" in card
+    assert "## People and model\n\n- Cardiomegaly, model and readers together:" in card
     assert "## Drift\n\n- Later cases are compared with" in card
 
 

@@ -21,7 +21,8 @@ from resight.evidence.explanations import explanation_section, verdict_words
 from resight.evidence.pack import PackContent, checklists_csv, missing_in_pack, pack_page
 from resight.evidence.page import Page, Section, render_page, write_page
 from resight.evidence.pdf import write_pdf
-from resight.evidence.people import study_page, study_section, team_page, team_section, team_words, worklist_page
+from resight.evidence.people import team_page, team_section, team_words, worklist_page
+from resight.evidence.reader_study import studies_section, study_page
 from resight.evidence.report import render_report, write_report
 from resight.evidence.risks import RISK_FILE, RiskFile, draft_text, read_risks
 from resight.evidence.software import bill_of_materials
@@ -58,8 +59,8 @@ __all__ = [
     "read_risks",
     "render_page",
     "render_report",
+    "studies_section",
     "study_page",
-    "study_section",
     "team_page",
     "team_section",
     "team_words",

@@ -21,7 +21,7 @@ def drift_section(reference: Reference | None, rehearsal: Rehearsal | None) -> S
     return Section(
         "Drift",
         how="Scanners, patients and habits change. What the model was judged on travels in the bundle, so that "
-        "`resight monitor` can say when later cases are no longer like it.",
+        "resight monitor can say when later cases are no longer like it.",
         sentences=tuple(drift_words(reference, rehearsal)),
     )
 

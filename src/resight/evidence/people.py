@@ -1,10 +1,8 @@
-"""Pages about people and model: a deferral policy, a reader study, a worklist."""
+"""Sections and pages about people and model together: a deferral policy, a worklist."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +10,8 @@ from resight.evidence.figures import Axis, Chart, Line, legend
 from resight.evidence.page import Page, Section
 from resight.evidence.plots import FEW, Figure, Group
 from resight.evidence.tables import Row, Table
-from resight.evidence.wording import cell, metric_name, number, plural
-from resight.teaming import MultiReader, StudyResult, TeamResult, Teams, WorklistResult
-from resight.types import MetricValue
+from resight.evidence.wording import cell, number, plural
+from resight.teaming import TeamResult, Teams, WorklistResult
 
 _ENDS = np.array([0.0, 1.0])
 _SIZE = (360, 320)
@@ -31,16 +28,6 @@ def team_page(teams: Teams) -> Page:
         lead="Whether model and readers together do better than either alone, on patients the policy was not tuned on.",
         warnings=tuple(_not_estimable(teams)),
         sections=tuple(sections),
-    )
-
-
-def study_page(results: Sequence[StudyResult]) -> Page:
-    """A reader study, one section a label."""
-    return Page(
-        kind="Reader study",
-        title=f"Reader study with {plural(len(results[0].arms), 'arm')}",
-        lead="Arms are compared for other readers and other cases of the same kind (Obuchowski and Rockette).",
-        sections=tuple(study_section(result, result.label) for result in results),
     )
 
 
@@ -87,31 +74,37 @@ def team_section(teams: Teams, title: str) -> Section:
     results = teams.results
     several = len(results) > 1
 
-    def row(result: TeamResult, *cells: Any) -> Row:
-        return Row((result.label, *cells) if several else cells)
+    def named(result: TeamResult, name: str) -> str:
+        return f"{result.label}: {name[0].lower()}{name[1:]}" if several else name
 
     rates = ("sensitivity", "specificity")
-    rows = [
-        row(result, name, *(cell(values[rate]) for rate in rates))
+    shown = [
+        (named(result, name), values)
         for result in results
         for name, values in (
             *((name, result.rates[who]) for who, name in _WHO.items()),
             *((f"Together less {who.removeprefix('team - ')}", v) for who, v in result.differences.items()),
         )
     ]
-    work = [row(result, cell(result.readings, 2), cell(result.read_by_nobody, 2)) for result in results]
-    first = ("Label",) if several else ()
-    head, of_work = (*first, "", *map(str.capitalize, rates)), (*first, "People an image", "Settled by the model alone")
-    notes = [f"{result.label}: {note}" if several else note for result in results for note in result.notes]
+    rows = tuple(Row((name, *(cell(values[rate]) for rate in rates))) for name, values in shown)
+    work = tuple(
+        Row((named(result, what), cell(value, 2)))
+        for result in results
+        for what, value in (
+            ("People who look at an image", result.readings),
+            ("Images the model settles alone", result.read_by_nobody),
+        )
+    )
+    notes = tuple(f"{result.label}: {note}" if several else note for result in results for note in result.notes)
     images, readers = (plural(max(getattr(r, what) for r in results), what[:-1]) for what in ("images", "readers"))
     return Section(
         title,
-        how=f"{images}, {readers}. Tuned on other patients. Intervals by bootstrap over patients; they hold for these "
-        "readers.",
+        how=f"{images}, {readers}; policy {results[0].policy}, tuned on other patients. Intervals by bootstrap over "
+        "patients; they hold for these readers.",
         sentences=tuple(team_words(teams)),
         charts=_team_charts(results) if len(results) <= FEW else None,
-        tables=(Table("Rates", head, tuple(rows)), Table("Work", of_work, tuple(work))),
-        notes=tuple(notes),
+        tables=(Table("Rates", ("", *map(str.capitalize, rates)), rows), Table("Work", ("", "Mean"), work)),
+        notes=notes,
     )
 
 
@@ -119,7 +112,7 @@ def team_words(teams: Teams) -> Iterator[str]:
     """One sentence a label; of many labels, those in which something clearly differs."""
     told = [result for result in teams.results if len(teams.results) <= FEW or _differs(result)]
     for result in told:
-        yield f"{result.label}, policy {result.policy}: {_verdict(result)}"
+        yield f"{result.label}, model and readers together: {_verdict(result)}"
     if len(told) < len(teams.results):
         yield f"No clear difference from either alone for {plural(len(teams.results) - len(told), 'other label')}."
     yield from _not_estimable(teams)
@@ -135,7 +128,7 @@ def _not_estimable(teams: Teams) -> Iterator[str]:
 
 
 def _verdict(result: TeamResult) -> str:
-    """One careful sentence about the team against each partner."""
+    """The team against each partner, in careful words."""
     said: list[str] = []
     for who, name in (("readers", "the readers"), ("model", "the model")):
         values = result.differences[f"team - {who}"]
@@ -144,7 +137,7 @@ def _verdict(result: TeamResult) -> str:
         parts = [f"higher {' and '.join(better)}" if better else "", f"lower {' and '.join(worse)}" if worse else ""]
         text = " but ".join(part for part in parts if part)
         said.append(f"{text} than {name} alone" if text else f"no clear difference from {name} alone")
-    return f"Together: {said[0]}; {said[1]}."
+    return f"{said[0]}; {said[1]}."
 
 
 def _team_charts(results: Sequence[TeamResult]) -> Group | None:
@@ -178,48 +171,3 @@ def _team_lines(result: TeamResult) -> tuple[Line, ...]:
             joined=False,
         ),
     )
-
-
-def study_section(result: StudyResult, title: str) -> Section:
-    """Arms of a reader study compared for one label."""
-    tables = [_figure_table(name, found, result.arms) for name, found in result.figures.items()]
-    if result.agreement:
-        rows = tuple(Row((name, cell(value))) for name, value in result.agreement.items())
-        tables.append(Table("Agreement of readers", ("Arm", "Kappa"), rows))
-    if result.automation:
-        rows = tuple(Row((_AUTOMATION[name], cell(value))) for name, value in vars(result.automation).items())
-        tables.append(Table("Following the model", ("", "Share"), rows))
-    if result.seconds:
-        rows = tuple(Row((name, cell(value, 1))) for name, value in result.seconds.items())
-        tables.append(Table("Reading time", ("Arm", "Seconds"), rows))
-    notes = [f"{metric_name(name)}: not estimable ({reason})." for name, reason in result.undefined.items()]
-    if result.left_out:
-        notes.append(f"{plural(result.left_out, 'image')} lack a reading or a reference and were left out.")
-    how = f"{plural(result.cases, 'case')} read by everybody in every arm."
-    return Section(title, how=how, tables=tuple(tables), notes=tuple(notes))
-
-
-_AUTOMATION = {
-    "followed_right": "Wrong readings mended where the model is right",
-    "followed_wrong": "Right readings spoilt where the model is wrong",
-    "commission": "False alarms of the model taken over",
-    "omission": "Misses of the model taken over",
-    "kept_right": "Right readings kept where the model is right",
-}
-
-
-def _figure_table(name: str, found: MultiReader, arms: tuple[str, ...]) -> Table:
-    rows = [Row((arm, cell(value), "")) for arm, value in zip(arms, found.arms, strict=True)]
-    for test in found.tests:
-        for (earlier, later), value in test.differences.items():
-            text = f"{arms[later]} less {arms[earlier]}, for other {test.generalises_to}"
-            rows.append(Row((text, cell(value), _p(test.p))))
-        if test.undefined_because:
-            undefined = MetricValue.undefined(test.undefined_because)
-            rows.append(Row((f"for other {test.generalises_to}", cell(undefined), "")))
-    caption = f"{metric_name(name)}, mean over readers"
-    return Table(caption, ("", "Value", "p"), tuple(rows))
-
-
-def _p(p: float) -> str:
-    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else number(p)

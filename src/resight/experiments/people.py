@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resight.errors import PredictionsError
-from resight.evidence import Section, study_section, team_section, team_words
+from resight.evidence import Section, studies_section, team_section, team_words
 from resight.experiments.judge import Judged
 from resight.experiments.prepare import Prepared
 from resight.experiments.settings import ExperimentSettings
@@ -14,8 +14,6 @@ from resight.teaming import UNAIDED, Readings, analyse_study, judge_teams
 _POLICY = "learned"
 """What the report tries; `resight defer` knows others."""
 _TITLE = "People and model"
-_MOST_STUDIES = 3
-"""Labels whose reader study is shown; all are analysed by `resight readerstudy analyse`."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class PeopleFindings:
     """What the report shows.
 
     Attributes:
-        sections: deferral, then the reader study of each label where readings have several arms.
+        sections: deferral, then a reader study where readings have several arms.
         sentences: about the team, for the bundle's card.
     """
 
@@ -65,7 +63,6 @@ def people_findings(settings: ExperimentSettings, judged: Judged, readings: Read
     sections = [team_section(teams, _TITLE)]
     if len(readings.arms) > 1:
         joined = readings.with_reference(judged.predictions.part(split="test"))
-        for label in joined.labels[:_MOST_STUDIES]:
-            study = analyse_study(joined, label, replicates=replicates, seed=seed)
-            sections.append(study_section(study, f"Readers with and without the model: {label}"))
+        studies = [analyse_study(joined, label, replicates=replicates, seed=seed) for label in joined.labels]
+        sections.append(studies_section(studies, "Readers with and without the model"))
     return PeopleFindings(tuple(sections), tuple(team_words(teams)))

@@ -32,7 +32,11 @@ class StoreOptions(Options):
 class CalibrationOptions(Options):
     """How scores become probabilities, fitted on the validation split."""
 
-    method: CalibrationMethod = "temperature"
+    method: CalibrationMethod = Field(
+        default="temperature",
+        description="one factor of the logit; `platt` also a shift, for each class where classes exclude each other "
+        "(vector scaling); `isotonic` any rising line; or none",
+    )
 
 
 class BudgetOptions(Options):

@@ -189,7 +189,10 @@ def _arm(figures: Float[np.ndarray, " J"], same_arm: float, cases: int, confiden
         return MetricValue(float(figures.mean()), n=cases)
     df = spread**2 / (between**2 / (readers - 1)) if between > 0 else math.inf
     half = float(t.isf((1 - confidence) / 2, df)) * math.sqrt(spread / readers)
-    return _interval(float(figures.mean()), half, cases, "Obuchowski-Rockette, readers and cases")
+    mean = float(figures.mean())
+    return MetricValue(
+        mean, max(0.0, mean - half), min(1.0, mean + half), cases, interval="Obuchowski-Rockette, readers and cases"
+    )
 
 
 def _interval(value: float, half: float, cases: int, name: str) -> MetricValue:
