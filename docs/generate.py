@@ -48,7 +48,7 @@ _REGISTRIES = (
     ("Stems", STEMS, "`name` and options stand in `[model.stem]`."),
     ("Strategies", STRATEGIES, "`name` stands in `[federation.strategy]`, options in `[federation.strategy.options]`."),
     ("Classifiers of features", CLASSIFIERS, "Built in Python with `resight.heads.CLASSIFIERS.build`."),
-    ("Explainers", EXPLAINERS, "Built in Python with `resight.explain.build_explainer`."),
+    ("Explainers", EXPLAINERS, "Given to `resight explain` as `--method`, options as `--option key=value`."),
     ("Few-shot classifiers", FEWSHOT, "Given to `resight fewshot` as `--method`."),
     ("Deferral policies", POLICIES, "Given to `resight defer` as `--policy`, options as `--option key=value`."),
     ("Protocols", PROTOCOLS, "Given to `resight reproduce` as `--option key=value`."),

@@ -91,7 +91,7 @@ class Predictions:
         return cls(pd.DataFrame({name: table[name] for name in dict.fromkeys([*first, *table])}), labels, task)
 
     @classmethod
-    def read(cls, path: Path, task: Task | None = None) -> Predictions:
+    def read(cls, path: str | Path, task: Task | None = None) -> Predictions:
         """Read a table made by anybody.
 
         Needed are `image`, `label` and one of `probability`, `score`, `logit`; `target` for an evaluation. Where
@@ -105,6 +105,7 @@ class Predictions:
         Raises:
             PredictionsError: a column is missing, a value impossible, or an image lacks a label or has it twice.
         """
+        path = Path(path)
         table = read_table(path, error=PredictionsError, text_columns=("image", "patient_id", "label"))
         where = str(path)
         require_columns(table, "image", "label", error=PredictionsError, where=where)
@@ -123,9 +124,9 @@ class Predictions:
         table["mask"] = _mask(table)
         return cls(_ordered(table), labels, task or _guess_task(table, len(labels)))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write CSV, or Parquet where the name ends in `.parquet`; floats keep all digits."""
-        write_table(self.table, path)
+        write_table(self.table, Path(path))
 
     def __len__(self) -> int:
         return len(self.table) // len(self.labels)

@@ -67,7 +67,7 @@ class WeightReport:
 
 def load_weights(
     backbone: Backbone,
-    path: Path,
+    path: str | Path,
     *,
     sha256: str | None = None,
     least_share: float = 0.95,
@@ -92,6 +92,7 @@ def load_weights(
         BundleError: the file cannot be read, holds no tensors, or has another checksum.
         SettingsError: too few tensors match, or convolutions are left over, as with a file of another depth.
     """
+    path = Path(path)
     found = _read(path, sha256)
     network = backbone.published
     wanted = network.state_dict()
@@ -127,12 +128,13 @@ def load_weights(
     return report
 
 
-def save_weights(backbone: Backbone, path: Path) -> None:
+def save_weights(backbone: Backbone, path: str | Path) -> None:
     """Write a backbone's parameters and statistics as safetensors, for `load_weights`: all of them, or no file.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    path = Path(path)
     partial = path.with_name(f".partial-{path.name}")
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}, partial)

@@ -71,7 +71,7 @@ def render(options: PhantomOptions, index: int, *, without: Collection[Finding] 
     return PhantomImage(pixels, masks, cohort_row(options, case), truth_row(options, case))
 
 
-def write_phantom(options: PhantomOptions, folder: Path) -> Cohort:
+def write_phantom(options: PhantomOptions, folder: str | Path) -> Cohort:
     """Draw a cohort into a folder.
 
     Written are `images/*.png`, `cohort.csv` (what a hospital would hand over), `truth.csv` (what was planted) and, when
@@ -80,6 +80,7 @@ def write_phantom(options: PhantomOptions, folder: Path) -> Cohort:
     Raises:
         OutputError: the folder cannot be written.
     """
+    folder = Path(folder)
     rows, truths = [], []
     with writing(folder):
         for part in ("images", "masks") if options.masks else ("images",):

@@ -21,7 +21,7 @@ Experiment = TypeVar("Experiment", bound=ExperimentSettings)
 
 
 def load_experiment(
-    path: Path,
+    path: str | Path,
     overrides: Iterable[str] = (),
     model: type[Experiment] = ExperimentSettings,
 ) -> Experiment:
@@ -35,6 +35,7 @@ def load_experiment(
     Raises:
         SettingsError: file and line, or `--set`, and what is wrong there.
     """
+    path = Path(path)
     given = list(overrides)
     settings = load_toml(path, model, given)
     text = path.read_text(encoding="utf-8-sig")

@@ -56,7 +56,7 @@ class Run:
 
 
 def train_experiment(
-    settings: ExperimentSettings, folder: Path, *, resume: bool = False, progress: Progress = silent
+    settings: ExperimentSettings, folder: str | Path, *, resume: bool = False, progress: Progress = silent
 ) -> Run:
     """Run one experiment.
 
@@ -69,6 +69,7 @@ def train_experiment(
     Raises:
         ResightError: whatever stops a run; what is finished stays in the folder.
     """
+    folder = Path(folder)
     began, began_cpu = time.monotonic(), time.process_time()
     mine = ranks()
     with leader_first():

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-9
 """Sums in another order, on another machine, may differ in the last digits."""
 
 
-def verify_run(folder: Path) -> list[str]:
+def verify_run(folder: str | Path) -> list[str]:
     """Evaluate a run's predictions again and compare every figure.
 
     Args:
@@ -27,6 +27,7 @@ def verify_run(folder: Path) -> list[str]:
     Returns:
         One clause per thing that differs; empty when nothing does.
     """
+    folder = Path(folder)
     try:
         settings = load_toml(folder / "settings.toml", ExperimentSettings)
         manifest = load_bundle(folder / "bundle").manifest

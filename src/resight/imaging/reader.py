@@ -19,7 +19,7 @@ from resight.imaging.sniff import Kind, calls_itself_image, is_misnamed, sniff
 from resight.types import Image, Step
 
 
-def read(path: Path, *, voi: VOI | None = None, at_least_px: int | None = None) -> Image:
+def read(path: str | Path, *, voi: VOI | None = None, at_least_px: int | None = None) -> Image:
     """Read a picture, a volume, or a folder with one DICOM series.
 
     The content decides how it is read; a wrong extension is noted in the history. Pixels come upright and row-major,
@@ -33,6 +33,7 @@ def read(path: Path, *, voi: VOI | None = None, at_least_px: int | None = None) 
     Raises:
         ImageError: the image cannot be read or used.
     """
+    path = Path(path)
     policy = voi or VOI()
     if path.is_dir():
         return read_series(path, policy)
@@ -51,7 +52,7 @@ def read(path: Path, *, voi: VOI | None = None, at_least_px: int | None = None) 
     return image
 
 
-def describe(path: Path) -> dict[str, str | float | int]:
+def describe(path: str | Path) -> dict[str, str | float | int]:
     """Header facts without decoding pixels: `bytes`, `width`, `height`, `frames`, `bits`, `colour_mode`, `encoding`.
 
     Args:
@@ -60,6 +61,7 @@ def describe(path: Path) -> dict[str, str | float | int]:
     Raises:
         ImageError: the header cannot be read, or the file is no image.
     """
+    path = Path(path)
     if path.is_dir():
         files = series_files(path)
         return {**describe(files[0]), "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
@@ -70,7 +72,7 @@ def describe(path: Path) -> dict[str, str | float | int]:
     return facts | (describe_nifti(path) if kind == "nifti" else describe_raster(path))
 
 
-def list_images(folder: Path, *, volumes: bool = False) -> list[Path]:
+def list_images(folder: str | Path, *, volumes: bool = False) -> list[Path]:
     """Everything below a folder that is an image by its content or calls itself one, sorted.
 
     What has the name of a picture and is none is listed too, so that it is not lost unseen: `read` says what is wrong.
@@ -84,6 +86,7 @@ def list_images(folder: Path, *, volumes: bool = False) -> list[Path]:
     Raises:
         ImageError: there is no such folder.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise ImageError("no such folder", where=str(folder))
     found: list[Path] = []

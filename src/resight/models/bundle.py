@@ -107,13 +107,14 @@ def save_bundle(
     return manifest
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: str | Path) -> Bundle:
     """Read a bundle after checking every byte of it.
 
     Raises:
         BundleError: a file is missing or was changed, the format is newer than this version of Resight, or weights and
             manifest do not belong together.
     """
+    folder = Path(folder)
     manifest = _open_manifest(folder)
     if problems := _file_problems(folder, manifest):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -129,12 +130,13 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(tuple(members), manifest, novelty)
 
 
-def verify_bundle(folder: Path) -> list[str]:
+def verify_bundle(folder: str | Path) -> list[str]:
     """Everything that is wrong with the files of a bundle, one clause each; empty when nothing is.
 
     The weights are compared with their checksums but not loaded, and so are exported engines. Other files that the
     manifest does not name are not looked at.
     """
+    folder = Path(folder)
     try:
         manifest = _open_manifest(folder)
         return _file_problems(folder, manifest) + export_problems(folder, manifest)

@@ -62,6 +62,10 @@ class Predictor:
         self.network = bundle.members[0]
         self._preparer = Preparer(self.manifest)
 
+    def __repr__(self) -> str:
+        one = self.manifest
+        return f"Predictor({one.name!r}, {one.task}, labels={list(one.labels)}, engine={self.engine.name!r})"
+
     @classmethod
     def load(
         cls,
