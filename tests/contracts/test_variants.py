@@ -31,7 +31,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 """Before each name of a published file, and the network whose weights it holds."""
 DRAWN = {
     "phantom": ("--option", "images=80", "--option", "size_px=64"),
-    "phantom_mr": ("--kind", "mr", "--option", "volumes=60", "--option", "in_plane_mm=[6.0, 6.0]"),
+    "phantom_mr": ("--kind", "mr", "--option", "volumes=40", "--option", "in_plane_mm=[6.0, 6.0]"),
     "phantom_table": ("--kind", "table", "--option", "images=80"),
     "phantom_prognosis": ("--kind", "prognosis", "--option", "images=120"),
     "phantom_pet_ct": ("--kind", "modalities", "--option", "images=80"),
@@ -176,6 +176,8 @@ def test_a_smoke_run_ends_with_a_calibrated_bundle_and_a_report(path: Path, coho
     if not cohort.exists():
         assert main(["data", "phantom", str(cohort), *DRAWN[cohort.name]]) == 0
     given = [*with_weights(path, tmp_path), f"cohort.path={cohort / 'cohort.csv'}", "report.examples=1"]
+    if cohort.name == "phantom_mr":
+        given += ["recipe.size_px=[16, 20, 16]", "recipe.spacing_mm=[11.0, 11.0, 11.0]"]
     changed = [word for override in given for word in ("--set", override)]
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--smoke", *changed]) == 0
     manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
