@@ -193,7 +193,7 @@ def test_a_secure_round_goes_on_without_a_site_that_falls_silent(settings, data,
 
 def test_too_few_sites_for_a_secure_sum_is_one_line(settings, data, tmp_path: Path) -> None:
     two = {name: data(48, seed) for seed, name in enumerate("ab")}
-    with pytest.raises(TrainingError, match=r"2 of 3 sites are there for secure aggregation"):
+    with pytest.raises(TrainingError, match=r"2 of 3 sites are there for secure aggregation\. Start more sites\.$"):
         run(settings(privacy={"secure_aggregation": True}), two, tmp_path)
     three = {name: data(48, seed) for seed, name in enumerate("abc")}
     with pytest.raises(TrainingError, match=r"failed 3 times.*2 sites stayed; expected at least 3"):
@@ -281,6 +281,18 @@ def test_sites_with_other_labels_or_other_channels_do_not_fit(settings, three, d
     reasons = {entry["site"]: entry["reason"] for entry in coordinator.history.refusals}
     assert "labels ['square', 'bar'] at the site, ['square'] at the others" in reasons["d"]
     assert "3 channels at the site, 1 at the server" in reasons["e"]
+
+
+def test_a_site_with_other_labels_decides_nothing_by_coming_first(settings, three, data, tmp_path: Path) -> None:
+    chosen, said = settings(rounds=1, cohort={"path": ".", "labels": ["square"]}), []
+    sites = sites_of(chosen, {**three, "_first": data(48, 4, ("bar",))}, tmp_path / "sites")
+    coordinator = Coordinator(chosen, InProcess(sites), tmp_path, say=said.append)
+    coordinator.train()
+    assert coordinator.history.rounds[0]["names"] == ["a", "b", "c"]
+    assert list(dict.fromkeys(said)) == [
+        "_first: labels ['bar'] at the site, ['square'] at the server",
+        *(f"{name} takes part with {len(three[name].cohort)} training images" for name in "abc"),
+    ]
 
 
 def test_a_site_without_cases_of_a_label_says_so_and_takes_part(settings, three, data, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from resight.cli.main import main
 from resight.errors import OutputError, SettingsError
 from resight.federated.provision import provision, read_kit, split_address
 
@@ -98,6 +99,16 @@ def test_impossible_names_leave_nothing_behind(tmp_path: Path, sites: list[str])
 def test_kits_are_not_written_over(kits: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         provision(kits, ["a", "b"], "localhost:9443")
+
+
+def test_the_command_replaces_kits_only_when_asked_to(tmp_path: Path) -> None:
+    words = ["federate", "provision", "north", "south", "--server", "localhost:9443", "--out", str(tmp_path / "kits")]
+    assert main(words) == 0
+    first = (tmp_path / "kits" / "ca" / "ca.crt").read_bytes()
+    assert main(words) == 7
+    assert (tmp_path / "kits" / "ca" / "ca.crt").read_bytes() == first
+    assert main([*words, "--force"]) == 0
+    assert (tmp_path / "kits" / "ca" / "ca.crt").read_bytes() != first
 
 
 @pytest.mark.parametrize("address", ["host", "host:", "host:0", "host:99999", ":80"])

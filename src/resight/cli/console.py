@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # it brings pandas, which --help does not need
 
 _MADE_BY_US = (
     *("settings.toml", "truth.csv", "phantom/truth.csv", "study.md", "study.json"),
-    *("evidence.csv", "pack.json", "deidentified.csv"),
+    *("evidence.csv", "pack.json", "deidentified.csv", "server/kit.toml"),
 )
 """Files that tell a folder of ours (run, phantom, study, maps, pack, ...) from one that holds somebody's images.
 

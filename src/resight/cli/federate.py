@@ -130,15 +130,7 @@ def server(
     if not resume:
         fresh(out, force=force)
     with progress_bars() as progress:
-        audit = serve(
-            chosen,
-            opened,
-            out,
-            bind=bind,
-            resume=resume,
-            progress=progress,
-            ready=lambda address: say(f"listening on {address} for {', '.join(opened.roster)}"),
-        )
+        audit = serve(chosen, opened, out, bind=bind, resume=resume, progress=progress, say=say)
     if as_json:
         result_json({"federated": audit.to_dict()})
         return 0

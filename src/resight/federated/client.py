@@ -46,11 +46,12 @@ def take_part(
     """
     target = address or kit.options.address
     app = client_app(site, lambda error: say("".join(traceback.format_exception(error))))
-    patience = time.monotonic() + wait_s
+    patience, away = time.monotonic() + wait_s, False
     while True:
         try:
             with _connection(kit, target) as fleet:
                 say(f"connected to {target} as {site.name}")
+                away = False
                 while not _one(fleet, app):
                     patience = time.monotonic() + wait_s
                 say("the server is done")
@@ -59,6 +60,9 @@ def take_part(
             if time.monotonic() > patience:
                 fix = "Ask whether the server is running, then start again; nothing is lost."
                 raise TrainingError(f"no server for {wait_s:g} seconds ({lost})", where=target, fix=fix) from lost
+            if not away:
+                say(f"no server at {target} ({lost}); trying again for {wait_s:g} seconds")
+            away = True
             time.sleep(_RETRY_S)
 
 

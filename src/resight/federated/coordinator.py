@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +62,7 @@ class Coordinator:
         resume: go on from what is there.
         progress: told after every round.
         encoding: of the clinical columns, where it need not be agreed on any more.
+        say: told in one line who came, who was refused, and what is waited for.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class Coordinator:
         resume: bool = False,
         progress: Progress = silent,
         encoding: TableEncoding | None = None,
+        say: Callable[[str], object] = str,
     ) -> None:
         federation, self.encoding = settings.federation, encoding
         self.settings, self.transport, self.folder, self.progress = settings, transport, folder, progress
+        self._say = say
         self.strategy: Strategy = check_settings(settings)
         self.history = History()
         self.epsilon = EpsilonLedger(federation.privacy.delta)
@@ -127,19 +130,21 @@ class Coordinator:
         Raises:
             TrainingError: too few of them came in time.
         """
-        federation = self.settings.federation
-        fewest = max(federation.min_sites, FEWEST_SITES if federation.privacy.secure_aggregation else 1)
+        federation, secure = self.settings.federation, self.settings.federation.privacy.secure_aggregation
+        fewest = max(federation.min_sites, FEWEST_SITES if secure else 1)
         refused: set[str] = set()
         self._greet(self.transport.sites(), refused)
         while len(present := self._present()) < fewest:
+            self._say(f"{len(present)} of {fewest} sites are there; waiting for more up to {federation.timeout_s:g} s")
             known = [*self.members, *refused]
             came = self.transport.wait(len(refused & set(self.transport.sites())) + fewest, known, federation.timeout_s)
             new = [name for name in came if name not in self.members and name not in refused]
             if not new and len(self._present()) < fewest:
-                what = "for secure aggregation" if fewest > federation.min_sites else ""
-                found = f"{len(present)} of {fewest} sites are there" + (f" {what}" if what else "")
+                at_least = secure and fewest == FEWEST_SITES
+                found = f"{len(present)} of {fewest} sites are there{' for secure aggregation' if at_least else ''}"
+                fix = "Start more sites" + ("." if at_least else ", or lower federation.min_sites.")
                 reasons = "; ".join(sorted({str(r["reason"]) for r in self.history.refusals if r["site"] in refused}))
-                raise TrainingError(found, where=reasons, fix="Start more sites, or lower federation.min_sites.")
+                raise TrainingError(found, where=reasons, fix=fix)
             self._greet(came, refused)
         return present
 
@@ -160,7 +165,10 @@ class Coordinator:
                 self.transport.ask({name: Message("done", facts={"reason": reason})}, _GOODBYE_S)
             else:
                 self.members[name] = reply.facts
+                count = reply.facts.get("images", {}).get("train", 0)
+                self._say(f"{name} takes part with {count} training images")
                 for note in reply.facts.get("notes", ()):
+                    self._say(f"{name}: {note}")
                     self._log({"site": name, "note": note})
 
     def _mismatch(self, facts: Mapping[str, Any]) -> str:
@@ -169,6 +177,10 @@ class Coordinator:
         for key, value in ours.items():
             if facts.get(key) != value:
                 return f"{key} {facts.get(key)!r} at the site, {value!r} at the server"
+        cohort = self.settings.cohort
+        wanted = [] if cohort.label_column else list(cohort.labels or ())  # else whoever came first would decide
+        if wanted and facts.get("labels") != wanted:
+            return f"labels {facts.get('labels')} at the site, {wanted} at the server"
         first = next(iter(self.members.values()), None)
         for key in ("labels", "task", "horizons", "backbone"):
             if first is not None and facts.get(key) != first[key]:
@@ -305,6 +317,7 @@ class Coordinator:
     def _refuse(self, site: str, number: int, reason: str) -> None:
         entry = {"refused": site or "the round", "site": site, "round": number, "reason": reason}
         self.history.refusals.append(entry)
+        self._say(f"{f'round {number + 1}: ' if number >= 0 else ''}{entry['refused']}: {reason}")
         self._log(entry)
 
     def _log(self, entry: Mapping[str, Any]) -> None:

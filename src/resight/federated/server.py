@@ -48,7 +48,7 @@ def serve(
     bind: str = "",
     resume: bool = False,
     progress: Progress = silent,
-    ready: Callable[[str], object] = str,
+    say: Callable[[str], object] = str,
 ) -> Audit:
     """Wait for the sites, train, audit, and write what came of it.
 
@@ -59,7 +59,7 @@ def serve(
         bind: `host:port` to listen on, where it is not the kit's address.
         resume: go on after the last finished round.
         progress: told after every round.
-        ready: told the address once sites may come.
+        say: told in one line where sites may come, who came, who was refused, and what is waited for.
 
     Raises:
         OutputError: the port is in use, or the folder is taken.
@@ -76,11 +76,11 @@ def serve(
         nodes = {_register(state, name, key): name for name, key in kit.nodes.items()}
         arrivals |= dict.fromkeys(nodes, 0)
         with _served(app, kit, listening):
-            ready(address)
+            say(f"listening on {address} for {', '.join(kit.roster)}")
             found: list[Audit] = []
 
             def run(transport: GridTransport) -> None:
-                coordinator = Coordinator(settings, transport, folder, resume=resume, progress=progress)
+                coordinator = Coordinator(settings, transport, folder, resume=resume, progress=progress, say=say)
                 coordinator.train()
                 audit = run_audit(coordinator)
                 write_bundle(coordinator, audit, folder / "bundle")
