@@ -171,7 +171,7 @@ class Predictor:
             named, total = named_sources(sources, relative=False, volumes=volumes), 0
         rows: list[Row] = []
         answers: list[ChunkAnswers] = []
-        for chunk in self._preparer.chunks(named, clinical, batch=batch, workers=workers):
+        for chunk in self._preparer.chunks(named, clinical, batch=batch, workers=workers, prepare=self.prepare):
             answers.append(self._answers(chunk, ask))
             rows += [replace(row, prepared=None, clinical=None) for row in chunk]
             progress("predict", len(rows), total, rows[-1].name)

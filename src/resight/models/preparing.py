@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -55,25 +56,42 @@ class Preparer:
         return recipe.apply(source if isinstance(source, Image) else as_image(source, self._manifest.dims, name))
 
     def chunks(
-        self, named: Iterator[tuple[str, Unnamed]], clinical: ClinicalRows, *, batch: int, workers: int
+        self,
+        named: Iterator[tuple[str, Unnamed]],
+        clinical: ClinicalRows,
+        *,
+        batch: int,
+        workers: int,
+        prepare: Callable[[Unnamed, str], PreparedImage],
     ) -> Iterator[list[Row]]:
-        """Batches of rows; the next one is read while the network works on this one."""
+        """Batches of rows; the next one is read while the network works on this one.
+
+        Args:
+            named: names and sources.
+            clinical: rows of the table.
+            batch: rows at a time.
+            workers: threads that prepare.
+            prepare: `Predictor.prepare`, which a predictor of other sources has of its own.
+        """
+        row = partial(self._row, clinical=clinical, prepare=prepare)
         first = list(islice(named, 2))
         if len(first) < 2:  # nothing to read ahead: a single image is not worth a thread
-            yield from ([self._row(name, source, clinical)] for name, source in first)
+            yield from ([row(name, source)] for name, source in first)
             return
         named = chain(first, named)
         with ThreadPoolExecutor(workers) as pool:
             ahead: deque[list[Future[Row]]] = deque()
             while chunk := list(islice(named, batch)):
-                ahead.append([pool.submit(self._row, name, source, clinical) for name, source in chunk])
+                ahead.append([pool.submit(row, name, source) for name, source in chunk])
                 if len(ahead) > 1:
                     yield [future.result() for future in ahead.popleft()]
             yield from ([future.result() for future in futures] for futures in ahead)
 
-    def _row(self, name: str, source: Unnamed, clinical: ClinicalRows) -> Row:
+    def _row(
+        self, name: str, source: Unnamed, *, clinical: ClinicalRows, prepare: Callable[[Unnamed, str], PreparedImage]
+    ) -> Row:
         try:
-            prepared, (encoded, known) = self.prepare(source, name), clinical.row(name)
+            prepared, (encoded, known) = prepare(source, name), clinical.row(name)
         except (ImageError, CohortError) as error:
             return Row(name, error=str(error))
         flags = self._sentinels.check(prepared) if self._sentinels else ()
