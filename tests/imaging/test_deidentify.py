@@ -154,6 +154,77 @@ def test_a_key_among_the_files_is_refused(source, tmp_path, place):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["in/out", "in", "."])
+def test_files_with_and_without_identity_in_one_folder_are_refused(source, tmp_path, place):
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="in one folder"):
+        deidentify_folder(source, tmp_path / place, tmp_path.parent / "key.json")
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_one_file_may_go_into_a_folder_beside_it(source, tmp_path):
+    one = source / "Zwetschgenbaum" / "other.dcm"
+    assert deidentify_folder(one, source / "out", tmp_path / "key.json").written == 1
+
+
+def hidden_in_depth() -> Dataset:
+    """What the header's own names do not give away: words of elements that hold no names, at three levels."""
+    dataset = planted(generate_uid())
+    dataset.add_new(0x0008FFF0, "LO", "Elm Street")  # a public element that the standard does not know
+    dataset.add_new(0x60003000, "OW", b"\1" * 32)
+    dataset.add_new(0x50003000, "OW", b"\2" * 32)
+    dataset.EncapsulatedDocument = b"%PDF Elm Street "
+    dataset.ImageComments = dataset.AdditionalPatientHistory = dataset.ProtocolName = "Elm Street"
+    dataset.PatientAge, dataset.DeviceUID = "095Y", "1.2.3.4.778"
+    dataset.IrradiationEventUID = ["1.2.3.4.779", dataset.SOPInstanceUID]
+    text, middle = Dataset(), Dataset()
+    text.ValueType, text.TextValue = "TEXT", "lives in Elm Street"
+    text.add_new(0x0008FFF1, "LO", "Elm Street")
+    block = text.private_block(0x0011, "ELM STREET", create=True)
+    inner = Dataset()
+    inner.ReferencedSOPInstanceUID, inner.StudyDescription = "1.2.3.4.780", "Elm Street"
+    block.add_new(1, "SQ", Sequence([inner]))
+    middle.ContentSequence = Sequence([text])
+    middle.add_new(0x00189074, "DT", "20240301101112+0100")
+    dataset.ContentSequence = Sequence([middle])
+    dataset.SharedFunctionalGroupsSequence = Sequence([middle])
+    return dataset
+
+
+@pytest.mark.parametrize("dates", ["remove", "shift"])
+def test_nothing_stays_of_what_the_names_do_not_give_away(tmp_path, dates):
+    (tmp_path / "in").mkdir()
+    before = hidden_in_depth()
+    before.save_as(tmp_path / "in" / "a.dcm", enforce_file_format=True)
+    assert run(tmp_path / "in", tmp_path, dates=dates).written == 1
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    for trace in (b"elm", b"1.2.3.4.7", b"20240301", b"\1\1\1\1", b"\2\2\2\2", b"095y"):
+        assert trace not in path.read_bytes().lower(), trace
+    after = pydicom.dcmread(path)
+    assert after.IrradiationEventUID[1] == after.SOPInstanceUID, "one UID, one new UID, wherever it stands"
+    assert not any(element.tag.is_private for element in after.iterall())
+    assert not after.ReferencedStudySequence, "no items of nothing"
+
+
+def test_a_write_that_fails_leaves_no_half_file_under_a_name(source, tmp_path, monkeypatch):
+    write, written_so_far = Path.write_bytes, []
+
+    def full(path: Path, data: bytes) -> int:
+        if written_so_far:
+            write(path, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        written_so_far.append(path)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run(source, tmp_path)
+    assert len(written(tmp_path)) == 1, "what carries a name is whole"
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "out")
+    assert run(source, tmp_path).written == 3, "with the same key"
+
+
 def test_a_name_in_the_pixels_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     dataset = planted(generate_uid())

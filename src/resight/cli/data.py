@@ -226,15 +226,12 @@ def deidentify(
         force: replace `out`.
         as_json: print the result for programs.
     """
-    from resight.errors import DataError, OutputError, similar_path
-    from resight.imaging.deidentify_folder import LOG_FILE, deidentify_folder
+    from resight.errors import DataError, similar_path
+    from resight.imaging.deidentify_folder import LOG_FILE, deidentify_folder, require_apart
 
     if not source.exists():
         raise DataError("no such file or folder", where=str(source), fix=similar_path(source))
-    if source.resolve().is_relative_to(out.resolve()):
-        raise OutputError(
-            "the files lie there", where=str(out), fix="Choose another folder for those without identity."
-        )
+    require_apart(source, out, key_file)  # before what is there is replaced
     with progress_bars() as progress:
         done = deidentify_folder(source, fresh(out, force=force), key_file, dates=dates, progress=progress)
     if as_json:

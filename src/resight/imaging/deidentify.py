@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
@@ -92,6 +93,7 @@ def deidentify_file(path: Path, secret: bytes, dates: Dates = "remove") -> Deide
         syntax = transfer_syntax(dataset)
         words = _identity_words(dataset)
         old = str(dataset.get("PatientID") or dataset.get("PatientName") or dataset.get("StudyInstanceUID") or "")
+        _drop_unknown(dataset)
         _replace_uids(dataset, secret)
         _apply_profile(dataset, keep_dates=dates == "shift")
         blanked = _clean(dataset, words, _shift(secret, old) if dates == "shift" else None, where)
@@ -133,6 +135,16 @@ def _rules() -> dict[Any, Callable[..., None]]:
     return {tag: library.keep if action is library.replace_UID else action for tag, action in rules.items()}
 
 
+def _drop_unknown(dataset: Dataset) -> None:
+    """Take out public elements that the standard does not know: the profile has no rule for them (PS3.15 E.1.1)."""
+    for element in list(dataset):
+        if not (element.tag.is_private or dictionary_has_tag(element.tag) or repeater_has_tag(element.tag)):
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _drop_unknown(item)
+
+
 def _apply_profile(dataset: Dataset, *, keep_dates: bool) -> None:
     library: Any = require("dicomanonymizer.simpledicomanonymizer", extra="clinic")
     rules = {
@@ -150,12 +162,16 @@ def _apply_profile(dataset: Dataset, *, keep_dates: bool) -> None:
 def _careful(action: Callable[..., None], library: Any, keep_dates: bool) -> Callable[..., None]:
     """A rule that leaves to us UIDs, references and days to be shifted, and deletes what has no dummy."""
     refers = action is library.delete_or_empty_or_replace_UID
+    empties = action in (library.empty, library.delete_or_empty)
 
     def apply(dataset: Dataset, tag: Any) -> None:
         element = dataset.get(tag)
         if element is None or element.VR == "UI":
             return
         if refers and element.VR == "SQ":  # its items have new UIDs, and the profile is applied to each of them
+            return
+        if empties and element.VR == "SQ":  # without items, where the library would leave items of nothing
+            element.value = Sequence()
             return
         if keep_dates and element.VR in ("DA", "DT") and element.tag.group not in _PATIENT_GROUPS:
             return

@@ -59,13 +59,11 @@ def deidentify_folder(
 
     Raises:
         DataError: there are no files, or the key file was changed.
-        OutputError: the key file would lie in the folder that is given away, or something cannot be written.
+        OutputError: the key file or the originals would lie in the folder that is given away, the folder lies among the
+            originals, or something cannot be written.
         DependencyError: dicom-anonymizer is not installed.
     """
-    for folder in (out, source):
-        if key_file.resolve().is_relative_to(folder.resolve()):
-            fix = "Keep it where the files without identity do not go."
-            raise OutputError("the key file would lie among the files", where=str(key_file), fix=fix)
+    require_apart(source, out, key_file)
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     if not files:
         raise DataError("no files", where=str(source))
@@ -81,7 +79,9 @@ def deidentify_folder(
             if target.exists():
                 raise ImageError("another file has the same instance UID", where=str(path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(done.data)
+            unfinished = target.with_name(f".{target.name}.unfinished")
+            unfinished.write_bytes(done.data)
+            unfinished.replace(target)  # an interruption leaves whole files only under their names
             row |= {"file": done.name, "patient_id": done.patient_id, "notes": "; ".join(done.notes)}
             key["patients"][done.patient_id] = done.old_patient_id
             key["files"][done.name] = path.relative_to(source).as_posix() if path != source else path.name
@@ -96,6 +96,20 @@ def deidentify_folder(
     write_table(log, out / LOG_FILE)
     _write_key(key_file, key)
     return DeidentifiedFolder(log)
+
+
+def require_apart(source: Path, out: Path, key_file: Path) -> None:
+    """Check that what is given away, what it was made of and the key lie in places of their own.
+
+    Raises:
+        OutputError: they do not.
+    """
+    fix = "Choose a place beside them."
+    given, originals, key = out.resolve(), source.resolve(), key_file.resolve()
+    if originals.is_relative_to(given) or (source.is_dir() and given.is_relative_to(originals)):
+        raise OutputError("files with and without identity would lie in one folder", where=str(out), fix=fix)
+    if key.is_relative_to(given) or key.is_relative_to(originals):
+        raise OutputError("the key file would lie among the files", where=str(key_file), fix=fix)
 
 
 def _read_key(path: Path) -> dict[str, Any]:
