@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
 
 from resight.errors import DataError
-from resight.serving import verify_trail
+from resight.serving import accounts, verify_trail
 from resight.serving.accounts import (
     add_token,
     add_user,
@@ -35,8 +37,7 @@ def ann(service: Service) -> Service:
 
 
 def try_password(service: Service, password: str, name: str = "ann", address: str = "10.0.0.1") -> str | None:
-    with service.store.write() as session:
-        begun = sign_in(session, name, password, address, OPTIONS)
+    begun = sign_in(service.store, name, password, address, OPTIONS)
     return None if begun is None else begun[0]
 
 
@@ -71,6 +72,35 @@ def test_after_some_failures_even_the_right_password_has_to_wait(ann: Service) -
             text("UPDATE sign_in_failures SET at = :at"), {"at": (now() - timedelta(seconds=51)).isoformat()}
         )
     assert try_password(ann, PASSWORD) is not None
+
+
+def test_guesses_that_are_sent_together_count_one_by_one_and_keep_no_study_waiting(
+    ann: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked, most_at_once, at_once = [], 0, 0
+
+    def slowly(_stored: str, password: str) -> bool:
+        nonlocal most_at_once, at_once
+        at_once += 1
+        most_at_once = max(most_at_once, at_once)
+        checked.append(password)
+        with ann.store.write():  # somebody else writes meanwhile: a study comes in
+            time.sleep(0.02)
+        at_once -= 1
+        return False
+
+    monkeypatch.setattr(accounts, "_matches", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        told = [pool.submit(try_password, ann, f"guess number {n}") for n in range(8)]
+        errors = [one.exception() for one in told]
+    assert (len(checked), most_at_once) == (3, 1)
+    assert sum(isinstance(error, DataError) for error in errors) == 5
+
+
+@pytest.mark.parametrize("name", ["", " ann", "=cmd()", "-1", "a\nuser root", "x" * 101])
+def test_a_name_that_would_be_misread_in_a_log_or_a_spreadsheet_is_refused(service: Service, name: str) -> None:
+    with pytest.raises(DataError, match="no name for an account"), service.store.write() as session:
+        add_user(session, name, "reader", None, by="test")
 
 
 def test_an_address_that_tries_many_names_has_to_wait(ann: Service) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +15,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
 from serving_certificates import as_client
 from serving_images import DX, content, radiograph, write
 from serving_site import Site
@@ -145,3 +151,57 @@ def test_the_watch_folder_takes_what_has_settled_and_sets_aside_what_is_refused(
     assert watcher.look() == 0
     site.work()
     assert site.study(uid)["state"] == "done"
+
+
+def test_a_file_that_cannot_be_read_or_is_too_large_keeps_none_of_the_others_waiting(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, inbox = site.uid(), tmp_path / "inbox"
+    watcher = Watcher(site.parts.service, WatchOptions(folder=inbox, settled_s=0), site.parts.intake)
+    write(radiograph(study=uid), inbox / "z.dcm")
+    (inbox / "a.dcm").write_bytes(b"locked")
+    (inbox / "huge.dcm").write_bytes(b"x" * 200_000)
+    (inbox / ("\u00e4" * 120)).write_bytes(b"the longest name that there is")
+    copy = shutil.copyfile
+
+    def locked(source: Path, target: Path) -> None:
+        if source.name == "a.dcm":
+            raise PermissionError(13, "Permission denied")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", locked)
+    monkeypatch.setattr(watcher, "_largest", 100_000)
+    assert watcher.look() == 1
+    assert sorted(path.name for path in inbox.iterdir()) == ["a.dcm", REFUSED]
+    reasons = [path.read_text() for path in sorted((inbox / REFUSED).glob("*.txt"))]
+    assert len(reasons) == 2
+    assert any("larger than 100000 bytes" in reason for reason in reasons)
+    site.work()
+
+
+def test_nothing_is_left_of_an_object_whose_sender_hung_up_in_the_middle(site: Site) -> None:
+    with node(site, peers=[{"ae_title": "SENDER"}]) as running:
+        folder = site.parts.service.folder / "incoming"
+        before = tempfile.tempdir
+        tempfile.tempdir = str(folder)
+        try:
+            association = associate(running)
+            request = C_STORE()
+            request.MessageID, request.Priority = 1, 2
+            request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = DX, "1.2.3"
+            request.DataSet = io.BytesIO(bytes(300_000))
+            message = C_STORE_RQ()
+            message.primitive_to_message(request)
+            context = next(c.context_id for c in association.accepted_contexts if c.abstract_syntax == DX)
+            for part in itertools.islice(message.encode_msg(context, 16_000), 4):  # and hangs up in the middle
+                association.dul.send_pdu(part)
+            deadline = time.monotonic() + 10
+            while not (left := list(folder.glob("*.dcm"))) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            association.abort()
+        finally:
+            tempfile.tempdir = before
+        assert left, "it was on its way"
+        while list(folder.glob("*.dcm")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list(folder.glob("*.dcm")) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -17,6 +18,7 @@ from resight.serving.audit_trail import append
 from resight.serving.people import SignedIn, SignInFailure, Token, User
 from resight.serving.row import now
 from resight.serving.settings import Role, SecurityOptions
+from resight.serving.store import Store
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -26,6 +28,7 @@ _LONGEST_PASSWORD: Final = 1024
 _PREFIX: Final = "resight_"
 """Tokens begin so, for scanners of leaked secrets."""
 _SEEN_EVERY: Final = timedelta(seconds=30)
+_ONE_AT_A_TIME: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ def add_user(
         DataError: the name is taken or empty, the role unknown, or the password too short.
     """
     _check_role(role)
-    if not name.strip() or len(name) > 100:
-        raise DataError(f"an account name of {len(name)} characters", expected="1 to 100")
+    if not is_account_name(name):
+        raise DataError("no name for an account", expected="1 to 100 printable characters, a letter or digit first")
     if session.scalar(select(User.id).where(User.name == name)):
         raise DataError(f"there is an account {name!r} already")
     hashed = None if password is None else hash_password(password)
@@ -64,6 +67,11 @@ def add_user(
     session.flush()
     append(session, "account added", actor=by, subject=f"user {user.id}", details={"role": role}, rows=[user])
     return user
+
+
+def is_account_name(name: str) -> bool:
+    """Whether an account may have a name: it stands in logs, and in tables that spreadsheets take for formulas."""
+    return 0 < len(name) <= 100 and name.isprintable() and name[0].isalnum() and name == name.strip()
 
 
 def change_user(
@@ -99,12 +107,15 @@ def change_user(
 
 
 def sign_in(
-    session: Session, name: str, password: str, address: str, options: SecurityOptions
+    store: Store, name: str, password: str, address: str, options: SecurityOptions
 ) -> tuple[str, SignedIn] | None:
     """Check a password and begin a browser session.
 
+    Passwords are checked one at a time, so that guesses sent together count as guesses sent one by one and take the
+    memory of one; and outside of a transaction, so that no study waits for strangers.
+
     Args:
-        session: a writing session.
+        store: the database.
         name: of the account.
         password: as typed.
         address: of the client.
@@ -116,21 +127,27 @@ def sign_in(
     Raises:
         DataError: too many failures; the message says how long to wait.
     """
-    if wait_s := wait_after_failures(session, name, address, options):
-        raise DataError(f"too many failed sign-ins; try again in {wait_s} s")
-    user = session.scalar(select(User).where(User.name == name))
-    stored = None if user is None else user.password_hash
-    # a wrong name takes as long as a wrong password
-    right = _matches(stored or _nobody(), password) and stored is not None
-    if user is None or not right or user.disabled:
-        session.add(SignInFailure(name_sha256=_sha256(name), address=address))
-        append(session, "sign-in failed", actor="nobody", details={"address": address})
-        return None
-    session.execute(delete(SignInFailure).where(SignInFailure.name_sha256 == _sha256(name)))
-    if stored and _hasher().check_needs_rehash(stored):
-        user.password_hash = hash_password(password)
-        append(session, "password hashed anew", actor="service", subject=f"user {user.id}", rows=[user])
-    return begin_session(session, user, address, options)
+    with _ONE_AT_A_TIME:
+        with store.read() as session:
+            if wait_s := wait_after_failures(session, name, address, options):
+                raise DataError(f"too many failed sign-ins; try again in {wait_s} s")
+            stored = session.scalar(select(User.password_hash).where(User.name == name, ~User.disabled))
+        # a wrong name takes as long as a wrong password
+        right = _matches(stored or _nobody(), password) and stored is not None
+        with store.write() as session:
+            still = (User.name == name) & (User.password_hash == stored) & ~User.disabled
+            user = session.scalar(select(User).where(still)) if right else None
+            if user is None:
+                session.add(SignInFailure(name_sha256=_sha256(name), address=address))
+                append(session, "sign-in failed", actor="nobody", details={"address": address})
+                return None
+            since = now() - timedelta(seconds=options.sign_in_wait_s)
+            over = (SignInFailure.name_sha256 == _sha256(name)) | (SignInFailure.at <= since)
+            session.execute(delete(SignInFailure).where(over))
+            if stored and _hasher().check_needs_rehash(stored):
+                user.password_hash = hash_password(password)
+                append(session, "password hashed anew", actor="service", subject=f"user {user.id}", rows=[user])
+            return begin_session(session, user, address, options)
 
 
 def begin_session(session: Session, user: User, address: str, options: SecurityOptions) -> tuple[str, SignedIn]:
@@ -228,7 +245,6 @@ def wait_after_failures(session: Session, name: str, address: str, options: Secu
         ).one()
         if count >= options.sign_in_attempts:
             return max(1, round((last - since).total_seconds()))
-    session.execute(delete(SignInFailure).where(SignInFailure.at <= since))
     return 0
 
 

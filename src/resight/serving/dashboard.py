@@ -34,6 +34,8 @@ router = APIRouter(include_in_schema=False)
 _DAYS: Final = 14
 _MOST_IMAGES: Final = 2000
 """Newest images that are compared with the reference."""
+MOST_STUDIES: Final = 5000
+"""Newest studies by which groups are counted."""
 _AGES: Final = ((40, "below 40"), (65, "40 to 64"), (200, "65 and above"))
 _NOT_KNOWN: Final = "not known"
 _LOWEST: Final = 1e-3
@@ -121,6 +123,7 @@ def dashboard(request: Request, parts: TheParts, caller: Reader) -> HTMLResponse
         waits=waits,
         drifts=drifts,
         groups=groups,
+        most_studies=MOST_STUDIES,
         readers=readers,
         problems=parts.models.problems,
         models=loaded,
@@ -138,8 +141,16 @@ def rate(count: int, n: int) -> Rate:
 def group_rows(session: Session, model_pk: int) -> list[GroupRow]:
     """How often a version calls each label present, and how often people override it, by sex, age and modality.
 
-    A study counts once a label: present where any of its images is.
+    A study counts once a label: present where any of its images is. Only the newest studies are counted, so that the
+    page does not grow slower with the years.
     """
+    newest_studies = (
+        select(Prediction.id)
+        .where(Prediction.model_pk == model_pk, is_current())
+        .order_by(Prediction.id.desc())
+        .limit(MOST_STUDIES)
+        .subquery()
+    )
     wanted = (
         select(
             Prediction.id,
@@ -153,7 +164,7 @@ def group_rows(session: Session, model_pk: int) -> list[GroupRow]:
         .join(Finding.prediction)
         .join(Finding.instance)
         .join(Study, Study.id == Prediction.study_pk)
-        .where(Prediction.model_pk == model_pk, is_current(), Finding.decision.is_not(None))
+        .where(Prediction.id.in_(select(newest_studies.c.id)), Finding.decision.is_not(None))
         .group_by(Prediction.id, Study.patient_sex, Study.patient_age_years, Finding.label)
     )
     newest = (

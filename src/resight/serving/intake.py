@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from resight.errors import ImageError, OutputError
@@ -119,7 +119,7 @@ class Intake:
             path.replace(kept)
             _sync_folder(kept.parent)
             state, reason = self._register(header, kept, digest, size, source)
-        except (OSError, OperationalError) as error:
+        except (OSError, SQLAlchemyError) as error:
             path.unlink(missing_ok=True)
             found = f"the object cannot be kept ({type(error).__name__})"
             raise OutputError(found, where=str(self._service.folder), fix="Send it again later.") from error

@@ -41,8 +41,7 @@ def submit(
     if not kept or not hmac.compare_digest(kept.encode(), form_token.encode()):
         return sign_in_page(request, service, target, "The page was too old. Please sign in again.", 403)
     try:
-        with service.store.write() as session:
-            begun = sign_in(session, name, password, client_address(request), service.settings.security)
+        begun = sign_in(service.store, name, password, client_address(request), service.settings.security)
     except DataError as error:
         return sign_in_page(request, service, target, f"{error}.", 429)
     if begun is None:

@@ -78,7 +78,7 @@ class Models:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._loaded: dict[str, LoadedModel] = {}
         self.problems: dict[str, str] = {}
         """Why a model is not in service, by name."""
@@ -112,7 +112,16 @@ class Models:
             BundleError: the bundle is incomplete, was changed, or fails its parity check.
             SettingsError: engine, device or operating point do not fit.
         """
-        entry = next(entry for entry in self.entries() if entry.name == name)
+        with self._loading:  # of two at once, the one that the database calls active has to be the one that answers
+            return self._load(next(entry for entry in self.entries() if entry.name == name), by)
+
+    def close(self) -> None:
+        """Answer what was asked, then stop."""
+        with self._lock:
+            for model in self._loaded.values():
+                model.batcher.close()
+
+    def _load(self, entry: ModelEntry, by: str) -> LoadedModel:
         digest, loaded = self._checked(entry)
         limits = self._service.settings.limits
         with self._service.store.write() as session:
@@ -123,7 +132,7 @@ class Models:
                 "engine": loaded.engine.name,
                 "notes": list(loaded.engine_notes),
             }
-            append(session, "model in service", actor=by, subject=f"model {name}", details=details, rows=[row])
+            append(session, "model in service", actor=by, subject=f"model {entry.name}", details=details, rows=[row])
             held = session.scalars(select(Study).where(Study.state == "held")).all()
             for study in held:
                 study.state, study.reason = "queued", ""
@@ -143,18 +152,12 @@ class Models:
             pk=row.id,
         )
         with self._lock:
-            before = self._loaded.get(name)
-            self._loaded[name] = model
-            self.problems.pop(name, None)
+            before = self._loaded.get(entry.name)
+            self._loaded[entry.name] = model
+            self.problems.pop(entry.name, None)
         if before is not None:
             before.batcher.close()
         return model
-
-    def close(self) -> None:
-        """Answer what was asked, then stop."""
-        with self._lock:
-            for model in self._loaded.values():
-                model.batcher.close()
 
     def _checked(self, entry: ModelEntry) -> tuple[str, Predictor]:
         predictor = Predictor.load(entry.bundle, device="cpu", precision=entry.precision, engine=entry.engine)

@@ -145,6 +145,10 @@ class Node:
     def _on_close(self, event: Event) -> None:
         with self._lock:
             self._received.pop(id(event.assoc), None)
+        # pynetdicom keeps the file of an object whose sender hung up in the middle
+        if (half := getattr(event.assoc.dimse.message, "_data_set_file", None)) is not None:
+            half.close()
+            Path(half.name).unlink(missing_ok=True)
 
     def _on_store(self, event: Event) -> int:
         """Keep one object; success is answered when it is safe."""

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from resight.errors import DataError, ResightError, SettingsError, require
 from resight.serving.access import TheService, client_address
-from resight.serving.accounts import add_user, begin_session, change_user
+from resight.serving.accounts import add_user, begin_session, change_user, is_account_name
 from resight.serving.login import is_tls, local_path, set_session_cookie, sign_in_page
 from resight.serving.people import User
 from resight.serving.service import Service
@@ -256,10 +256,11 @@ def _account(session: Session, claims: dict[str, Any], role: Role, options: OIDC
     user = session.scalar(select(User).where(User.external_id == external))
     if user is None:
         wanted = str(claims.get("preferred_username") or claims.get("email") or claims["sub"])
-        name = "".join(letter for letter in wanted if letter.isprintable())[:60]
-        if not name or session.scalar(select(User.id).where(User.name == name)) is not None:
+        name = "".join(letter for letter in wanted if letter.isprintable())[:60].strip()
+        if not is_account_name(name) or session.scalar(select(User.id).where(User.name == name)) is not None:
             # never into the account of somebody else who has the name here
-            name = f"{name} {hashlib.sha256(external.encode()).hexdigest()[:12]}".strip()
+            digest = hashlib.sha256(external.encode()).hexdigest()[:12]
+            name = f"{name} {digest}" if is_account_name(name) else f"person {digest}"
         return add_user(session, name, role, None, by="identity provider", external_id=external)
     if user.disabled:
         raise DataError("the account may not be used")

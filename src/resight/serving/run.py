@@ -24,6 +24,9 @@ from resight.serving.worker import Worker, clear_incoming
 
 _log = logging.getLogger(__name__)
 
+_CONNECTIONS = 500
+"""Open at once, idle ones too; more are answered 503, so that they do not take the files that studies need."""
+
 
 def run(settings: ServiceSettings) -> int:
     """Serve until interrupted.
@@ -87,6 +90,7 @@ def server_options(settings: ServiceSettings, app: Any) -> uvicorn.Config:
         server_header=False,
         ws="none",
         timeout_keep_alive=10,
+        limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=10,
         **options,
     )

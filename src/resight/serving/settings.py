@@ -144,7 +144,9 @@ class Limits(Options):
     """Caps that keep one sender from taking all memory, all time or all disk."""
 
     upload_mb: int = Field(default=256, ge=1, description="largest body of an HTTP request")
-    object_mb: int = Field(default=1024, ge=1, description="largest DICOM object that is taken by C-STORE")
+    object_mb: int = Field(
+        default=1024, ge=1, description="largest DICOM object that is taken by C-STORE or the watch folder"
+    )
     pixel_values: int = Field(default=200_000_000, ge=1, description="rows x columns x frames x samples of one object")
     frames: int = Field(default=2000, ge=1, description="frames of one object")
     parse_memory_mb: int = Field(default=1500, ge=200, description="memory of a process that reads files")

@@ -17,6 +17,8 @@ from resight.serving.settings import WatchOptions
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_NAME: Final = 50
+"""Letters kept of a name, which may take four bytes each, beside a number and an ending."""
 REFUSED: Final = "refused"
 """Folder below the watched one where refused files are kept, each with a text file that says why."""
 
@@ -35,7 +37,8 @@ class Watcher(Rounds):
 
     def __init__(self, service: Service, options: WatchOptions, intake: Intake) -> None:
         super().__init__(service.stopping, "watcher", options.every_s)
-        self._service, self._options, self._intake = service, options, intake
+        self._options, self._intake = options, intake
+        self._largest = service.settings.limits.object_mb * 2**20
         try:
             (options.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,17 +58,29 @@ class Watcher(Rounds):
         """
         kept = 0
         for path in sorted(self._settled()):
-            spooled = self._intake.spool()
-            shutil.copyfile(path, spooled)
-            outcome = self._intake.accept(spooled, "watch folder")
-            if outcome.state == "refused":
-                aside = self._options.folder / REFUSED / f"{time.time_ns()}-{path.name}"[:200]
-                path.replace(aside)
-                aside.with_name(f"{aside.name}.txt").write_text(outcome.reason + "\n", encoding="utf-8")
-            else:
-                path.unlink()
-                kept += outcome.state == "kept"
+            try:
+                kept += self._take(path)
+            except OSError as error:  # one that cannot be read keeps none of the others waiting
+                _log.warning("a file of the watched folder waits: %s", type(error).__name__)
         return kept
+
+    def _take(self, path: Path) -> bool:
+        if path.stat().st_size > self._largest:
+            self._set_aside(path, f"the file is larger than {self._largest} bytes")
+            return False
+        spooled = self._intake.spool()
+        shutil.copyfile(path, spooled)
+        outcome = self._intake.accept(spooled, "watch folder")
+        if outcome.state == "refused":
+            self._set_aside(path, outcome.reason)
+        else:
+            path.unlink()
+        return outcome.state == "kept"
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        aside = self._refused / f"{time.time_ns()}-{path.name[:_LONGEST_NAME]}"
+        path.replace(aside)
+        aside.with_name(f"{aside.name}.txt").write_text(reason + "\n", encoding="utf-8")
 
     def _settled(self) -> list[Path]:
         """Regular files that have not changed for a while; links are not followed, hidden files not touched."""
