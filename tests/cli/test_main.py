@@ -99,7 +99,10 @@ def test_ctrl_c_is_130(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
 
     monkeypatch.setattr("resight.cli.list_.result_table", interrupt)
     assert main(["list", "loss"]) == 130
-    assert "--resume" in capsys.readouterr().err
+    assert capsys.readouterr().err == "interrupted\n"
+    monkeypatch.setattr("resight.experiments.load_experiment", interrupt)
+    assert main(["train", "x.toml", "--out", "y"]) == 130
+    assert capsys.readouterr().err == "interrupted; what was finished is kept. Continue with --resume.\n"
 
 
 @pytest.mark.parametrize(

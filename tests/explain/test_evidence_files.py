@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from resight.cli.main import main
-from resight.cohorts import VolumePhantomOptions, render_volume, write_volume_phantom
+from resight.cohorts import PhantomOptions, VolumePhantomOptions, render_volume, write_phantom, write_volume_phantom
 from resight.errors import ImageError
 from resight.explain import image_grid, onto_image_grid, write_volume_map
 from resight.imaging import VOI, read
@@ -38,6 +38,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build_classifier(TINY, labels=("nodule",), channels=1, dims=3)
+    with torch.no_grad():
+        model.head.fc.weight.abs_()  # something must speak for the label, or maps are empty
     folder = tmp_path_factory.mktemp("model") / "bundle"
     save_bundle(folder, model, Manifest(labels=("nodule",), task="binary", recipe=RECIPE, model=TINY))
     return folder
@@ -138,3 +140,21 @@ def test_the_same_anatomy_stored_in_any_orientation_gets_the_same_answer(
         nib.save(turned, tmp_path / f"{number}.nii.gz")
         logits.append(predictor.predict(tmp_path / f"{number}.nii.gz").table["logit"].iloc[0])
     assert logits[0] == logits[1] == logits[2]
+
+
+def test_where_nothing_speaks_for_a_label_there_is_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ModelOptions(backbone={"name": "resnet", "depth": 10, "width": 4, "zero_init": False})
+    torch.manual_seed(0)
+    model = build_classifier(options, labels=("for", "against"), channels=1, dims=2)
+    with torch.no_grad():
+        model.head.fc.weight.copy_(torch.tensor([[1.0], [-1.0]]).expand_as(model.head.fc.weight))
+    manifest = Manifest(labels=("for", "against"), task="multilabel", recipe=Recipe(size_px=(32, 32)), model=options)
+    save_bundle(tmp_path / "bundle", model, manifest)
+    drawn = write_phantom(PhantomOptions(images=1, size_px=64), tmp_path / "data")
+    image = str(tmp_path / "data" / str(drawn.table["image"][0]))
+    assert main(["explain", str(tmp_path / "bundle"), image, "--out", str(tmp_path / "maps")]) == 0
+    table = pd.read_csv(tmp_path / "maps" / "evidence.csv").set_index("label")
+    assert table["peak"]["for"] > 0
+    assert len(table["peak_at"]["for"].split()) == 2
+    assert (table["peak"]["against"], table["peak_at"].isna()["against"]) == (0, True)
+    assert "1 of 2 maps are empty" in capsys.readouterr().err

@@ -113,6 +113,8 @@ def explain(
         _show(scores)
     shown = ["image", "label", "peak_at", "peak_mm", "file", "error"]
     result_table(shown, table[shown].fillna("").head(_SHOWN_ROWS).to_numpy().tolist())
+    if empty := int((table["peak"] <= 0).sum()):
+        say(f"{empty} of {len(table)} maps are empty: nothing in the image speaks for the label")
     failed = int(table["error"].notna().sum())
     say(f"written: {out}" + (f"; {failed} images could not be used, evidence.csv says why" if failed else ""))
     return 0

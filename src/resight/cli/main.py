@@ -79,6 +79,8 @@ _GROUPS = {
     "weights": ("Start from published weights.", _WEIGHTS_VERBS),
 }
 
+_RESUMED = ("train", "pretrain", "reproduce", "federate")
+_GO_ON = "; what was finished is kept. Continue with --resume."
 _INTERRUPTED = 130
 _USAGE = 2
 
@@ -120,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _complain(f"usage: {_usage(error)}", _USAGE)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept. Continue a training run with --resume.", _INTERRUPTED)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        resumed = bool(words) and words[0] in _RESUMED
+        return _complain(f"interrupted{_GO_ON if resumed else ''}", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -30,13 +30,14 @@ def show_evaluation(evaluation: Evaluation, title: str) -> None:
     result_table(("label", "pos/neg", *columns), rows, title=title)
     if evaluation.overall:
         result_table(("most likely class", "value"), [(name, str(v)) for name, v in evaluation.overall.items()])
-    baselines = [
-        [baseline.name, baseline.label or "all", *_cells(baseline.metrics, _BASELINE_METRICS)]
-        for baseline in evaluation.baselines
-        if any(name in baseline.metrics for name in _BASELINE_METRICS)
-    ]
-    if baselines:
-        result_table(("without any image", "label", *_BASELINE_METRICS), baselines)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for baseline in evaluation.baselines:
+        if any(name in baseline.metrics for name in _BASELINE_METRICS):
+            cells = (baseline.label or "all", *_cells(baseline.metrics, _BASELINE_METRICS))
+            alike.setdefault(cells, []).append(baseline.name)
+    if alike:
+        rows = [[", ".join(names), *cells] for cells, names in alike.items()]
+        result_table(("without any image", "label", *_BASELINE_METRICS), rows)
     for note in evaluation.notes:
         say(f"note: {note}")
 

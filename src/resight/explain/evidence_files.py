@@ -48,7 +48,7 @@ def write_evidence(
     Returns:
         One row for each image and label: `file` with the map and `picture` below the folder, `peak` (largest
         evidence), `peak_at` (its pixel in array order), `peak_mm` (its place in the patient, LPS, for volumes that have
-        one), or `error`.
+        one), both blank where nothing speaks for the label; or `error`.
 
     Raises:
         SettingsError: the bundle has no such label.
@@ -108,12 +108,14 @@ def _explained(bundle: Bundle, explainer: Explainer, method: str, image: Image) 
 def _written(folder: Path, stem: str, name: str, image: Image, found: Attribution, arrays: bool) -> dict[str, Any]:
     peak = np.unravel_index(int(found.map.argmax()), found.map.shape)
     row: dict[str, Any] = {"image": name, "label": found.label, "peak": float(found.map[peak])}
-    row["peak_at"] = " ".join(str(int(i)) for i in peak)
+    somewhere = row["peak"] > 0
+    row["peak_at"] = " ".join(str(int(i)) for i in peak) if somewhere else ""
     volume = image.affine is not None
     file = f"{stem}_{_safe(found.label)}_{found.method}" + (".nii.gz" if volume else ".png")
     picture = f"{stem}_{_safe(found.label)}_{found.method}.png"
     if image.affine is not None:
-        row["peak_mm"] = " ".join(f"{mm:.1f}" for mm in (image.affine @ [*peak, 1.0])[:3])
+        place_mm = (image.affine @ [*peak, 1.0])[:3]
+        row["peak_mm"] = " ".join(f"{mm:.1f}" for mm in place_mm) if somewhere else ""
         write_volume_map(folder / file, found, image)
     elif arrays:
         file = file.removesuffix(".png") + ".npy"
