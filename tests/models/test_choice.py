@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from resight.errors import BundleError, DependencyError, SettingsError
-from resight.models import Predictor, choose_engine, export_bundle, load_bundle
+from resight.models import Predictor, choice, choose_engine, export_bundle, load_bundle
 from resight.models.checksums import write_sealed
 from resight.models.engine_onnx import OnnxEngine
 from resight.models.engine_openvino import OpenvinoEngine
@@ -160,6 +160,37 @@ def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> No
     chosen, note = answer.strip().split("|")
     assert chosen == "fp32"
     assert re.search(r"torch fp32 answers; speed against torch fp32: torch bf16 0\.\d", note)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction set is that of x86")
+def test_exports_of_another_processor_never_take_the_process_down(bundle: Path) -> None:
+    """With oneDNN told to know AVX alone OpenVINO's bf16 kernels end the process that opens them."""
+    program = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from resight.models import Predictor\n"
+        "predictor = Predictor.load(sys.argv[1], engine='auto', precision='bf16')\n"
+        "print(predictor.engine.precision, *predictor.engine_notes, sep='|')"
+    )
+    command = [sys.executable, "-c", program, str(bundle)]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX"}
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    chosen, *notes = answer.strip().split("|")
+    assert chosen == "fp32"
+    assert "openvino-bf16 is passed over: it ends the process that opens it (SIGSEGV) on this machine" in notes
+    assert "onnx fp32" in notes[-1]
+
+
+def test_an_export_is_tried_apart_only_where_the_machine_is_another(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(choice, "try_apart", lambda folder, *_: tried.append(folder.name))
+    choose_engine(bundle, load_bundle(bundle), CPU, "onnx")
+    assert not tried
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    choose_engine(bundle, load_bundle(bundle), CPU, "onnx")
+    assert tried == ["onnx-fp32"]
 
 
 def test_wishes_that_cannot_be_met_are_refused_in_one_line(bundle: Path) -> None:

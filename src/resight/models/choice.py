@@ -16,6 +16,7 @@ from resight.models.bundle import Bundle
 from resight.models.engine import ENGINES, Engine, EnginePrecision, TorchEngine
 from resight.models.exported import ENGINES_FOLDER, ExportRecord, input_shape, list_exports, read_export
 from resight.models.graph import probe_images
+from resight.models.trial import surroundings, try_apart
 
 EngineName = Literal["auto", "torch", "onnx", "openvino"]
 WantedPrecision = Literal["auto", "fp32", "bf16", "int8"]
@@ -129,14 +130,15 @@ def _opened(folder: Path, bundle: Bundle, name: str, reference: TorchEngine) -> 
         fix = f"Make one: resight export {folder} --to {kind} --precision {precision}"
         raise BundleError(f"has no export {name!r}", where=str(folder), fix=fix)
     record = read_export(folder, name, bundle.manifest)
-    engine: Engine = ENGINES.build(record.engine, folder=folder / ENGINES_FOLDER / name, precision=record.precision)
-    difference, _ = parity(engine, reference, input_shape(bundle.manifest))
+    place, shape = folder / ENGINES_FOLDER / name, input_shape(bundle.manifest)
+    if record.tried_on != surroundings(record.engine):
+        try_apart(place, record.engine, record.precision, shape)
+    engine: Engine = ENGINES.build(record.engine, folder=place, precision=record.precision)
+    difference, _ = parity(engine, reference, shape)
     if not difference <= record.parity.limit:
         found = f"its logits differ by {difference:.3g} from the network's on this machine"
         expected = f"at most {record.parity.limit:.3g}"
-        raise BundleError(
-            found, where=str(folder / ENGINES_FOLDER / name), expected=expected, fix="Use --engine torch."
-        )
+        raise BundleError(found, where=str(place), expected=expected, fix="Use --engine torch.")
     return engine, record
 
 

@@ -33,6 +33,7 @@ from resight.models.exported import (
 from resight.models.graph import N_PROBES, write_graph
 from resight.models.predictor import Predictor
 from resight.models.sources import Source
+from resight.models.trial import surroundings
 from resight.predictions import Predictions
 from resight.settings import plain
 from resight.types import Cohort, PreparedImage, Progress, silent
@@ -112,6 +113,7 @@ def export_bundle(
                 made_from=model_fingerprint(bundle.manifest),
                 input_shape=shape,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                tried_on=surroundings(engine),
                 calibration_images=len(ranges),
                 parity=_parity(exported, reference, shape),
                 comparison=None if judged_on is None else _comparison(plainly, exported, judged_on, progress),

@@ -42,6 +42,7 @@ class ExportRecord(Options):
     made_from: str = Field(description="fingerprint of weights and meaning of the model")
     input_shape: tuple[int, ...] = Field(description="of one prepared image: channels, then space")
     created: str = Field(default="", description="date and time, ISO 8601")
+    tried_on: str = Field(default="", description="SHA-256 of the processor and library it has answered on")
     calibration_images: int = Field(default=0, ge=0, description="images the ranges of int8 were taken from")
     parity: Parity
     comparison: dict[str, Any] | None = Field(
