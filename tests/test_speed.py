@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,8 @@ from resight.evaluation import bootstrap
 from resight.evaluation.discrimination import ranking
 from resight.explain import build_explainer
 from resight.heads.ridge import fit_ridge
+from resight.imaging import read
+from resight.imaging.png import inflated
 from resight.models import Manifest, ModelOptions, Predictor, build_classifier, save_bundle
 from resight.preprocess import Recipe, Store
 
@@ -75,13 +76,28 @@ def test_maps_of_all_labels_cost_little_more_than_the_prediction() -> None:
         with torch.inference_mode():
             network(images)
 
-    assert ratio(predict, lambda: explainer.predict_and_explain(network, images)) > 0.5  # measured: 0.97
+    found = ratio(predict, lambda: explainer.predict_and_explain(network, images))
+    assert found > 0.65  # measured: 0.92; with a second forward pass: 0.49
 
 
-def test_gzip_is_inflated_faster_than_by_zlib(rng: np.random.Generator) -> None:
-    isal = pytest.importorskip("isal.isal_zlib")
-    data = gzip.compress((rng.standard_normal(400_000) * 40).astype(np.int16).tobytes(), 6)
-    assert ratio(lambda: zlib.decompress(data, 31), lambda: isal.decompress(data, 31)) > 1.2
+def test_a_gzipped_volume_is_read_far_faster_than_by_nibabel(tmp_path: Path, rng: np.random.Generator) -> None:
+    pytest.importorskip("isal.isal_zlib")
+    voxels = (np.cumsum(rng.integers(-9, 10, (40, 96, 96)), axis=2) + rng.integers(0, 8, (40, 96, 96))).astype(np.int16)
+    path = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    found = ratio(lambda: nib.load(path).get_fdata(dtype=np.float32), lambda: read(path))
+    assert found > 1.2  # measured: 1.47; inflated by zlib: 1.04
+
+
+def test_a_png_is_decoded_faster_with_its_pixels_inflated_before(rng: np.random.Generator) -> None:
+    pytest.importorskip("isal.isal_zlib")
+    smooth = np.cumsum(rng.integers(-2, 3, (512, 512)), axis=1).astype(np.uint8)
+    data = cv2.imencode(".png", smooth)[1].tobytes()
+
+    def decoded(content: bytes) -> None:
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+    assert ratio(lambda: decoded(data), lambda: decoded(inflated(data))) > 1.1  # measured: 1.30
 
 
 def test_a_single_prediction_costs_little_beside_reading_the_picture(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""All rows, each file in a process of its own; then the table and its figure."""
+"""All rows, each file in a process of its own, with memory that is kept and with fresh memory; then the table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.speed.measure import THREADS
+from benchmarks.speed.measure import FRESH
 from benchmarks.speed.table import write_table
 
 FILES = (
@@ -27,13 +27,14 @@ LIMIT_OF_ALL_S = 1800
 
 def main() -> int:
     failed, begin = [], time.monotonic()
-    for name in sys.argv[1:] or FILES:
+    names = sys.argv[1:] or FILES
+    for name, memory in [(name, memory) for memory in ({}, {FRESH: "1"}) for name in names]:
         start = time.monotonic()
         command = [sys.executable, "-m", f"benchmarks.speed.{name}"]
         left = LIMIT_OF_ALL_S - (start - begin)
         try:
             limit = min(LIMIT_S, max(left, 0))
-            code = subprocess.run(command, env={**os.environ, **THREADS}, timeout=limit, check=False).returncode
+            code = subprocess.run(command, env={**os.environ, **memory}, timeout=limit, check=False).returncode
         except subprocess.TimeoutExpired:
             code = -1
         print(f"{name}: {time.monotonic() - start:.0f} s" + (f", failed ({code})" if code else ""), flush=True)

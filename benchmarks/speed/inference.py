@@ -15,22 +15,28 @@ from resight.models import Manifest, ModelOptions, Predictor, build_classifier, 
 from resight.preprocess import Recipe
 
 LABELS = tuple(f"finding {i}" for i in range(14))
-LIBRARIES = ("torch", "torchvision", "onnxruntime", "openvino", "nncf")
+LIBRARIES = ("torch", "torchvision", "timm", "onnxruntime", "openvino", "nncf")
 
 
 def main(rows: tuple[str, ...]) -> None:
     one_thread()
     torchvision = import_torchvision()
+    import timm
+
     torch.manual_seed(0)
     peer = torchvision.models.resnet50(num_classes=len(LABELS)).eval()
     options = ModelOptions(backbone={"name": "resnet", "depth": 50})
     ours = build_classifier(options, labels=LABELS, channels=3, dims=2).eval()
+    other = timm.create_model("resnet50", num_classes=len(LABELS)).eval()
+    other.load_state_dict(peer.state_dict())
     state = peer.state_dict()
     ours.head.load_state_dict({f"fc.{name}": state.pop(f"fc.{name}") for name in ("weight", "bias")})
     ours.backbone.load_state_dict(state)
     rng = np.random.default_rng(0)
     images = {n: _pictures(rng, n) for n in (1, 16)}
     eager = {n: _eager(peer, ours, batch) for n, batch in images.items()}
+    by_timm = _eager(other, ours, images[1])
+    assert np.allclose(by_timm(), eager[1](), rtol=1e-3, atol=1e-4)
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(scratch) / "bundle"
         save_bundle(
@@ -50,10 +56,11 @@ def main(rows: tuple[str, ...]) -> None:
                 engines["torch"] = Predictor.load(bundle, engine="torch", precision=precision)
             direct = _direct(bundle, precision, images[1])
             for size, batch in images.items():
-                _row(row, precision, size, batch, eager[size], engines, direct)
+                more = {"timm eager fp32": by_timm} if (precision, size) == ("fp32", 1) else {}
+                _row(row, precision, size, batch, eager[size], engines, direct, more)
 
 
-def _row(row, precision, size, batch, eager, engines, direct) -> None:
+def _row(row, precision, size, batch, eager, engines, direct, more) -> None:
     expected = eager()
     answers = engines["openvino"].logits(batch)
     scale = float(np.abs(expected - expected.mean(axis=0)).max()) if size > 1 else float(np.abs(expected).max())
@@ -62,8 +69,9 @@ def _row(row, precision, size, batch, eager, engines, direct) -> None:
         if name != "openvino":
             candidates[f"Resight, {name}"] = lambda engine=engine: engine.logits(batch)
     candidates["OpenVINO directly"] = lambda: direct(batch)
+    candidates |= more
     times = {}
-    if size > 1 and precision != "fp32":
+    if size > 1:
         name = "one matrix product of as many operations"
         candidates[name], times[name] = _product(precision), size
     must = {("01", 1): 1.5, ("01", 16): 1.5, ("02", 1): 3.0, ("02", 16): 3.0, ("03", 1): 5.5, ("03", 16): 7.0}
@@ -89,7 +97,7 @@ def _product(precision: str):
     whole = torch.randint(-127, 128, (2, side, side), dtype=torch.int8, generator=generator)
     if precision == "int8":
         return lambda: torch._int_mm(whole[0], whole[1])
-    left, right = whole.bfloat16()
+    left, right = whole.bfloat16() if precision == "bf16" else whole.float()
     return lambda: left @ right
 
 

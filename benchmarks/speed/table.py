@@ -46,22 +46,25 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         f"`make bench` on one thread of {here['processor']} ({', '.join(here['knows']) or 'neither bf16 nor VNNI'}),"
         f" Python {here['python']}. Ratio: processor time of the peer over Resight's, median of interleaved pairs, with"
         " quartiles."
+        " Fresh: the same where glibc gives memory back after every call, to either side; otherwise it keeps it."
         " Others: further candidates, times faster than the peer."
-        " Memory: rise of the resident set during one call, peer and Resight. Load: processes that wanted the"
+        " Memory: peak of the resident set during one call above rest, with fresh memory, peer and Resight."
+        " Load: processes that wanted the"
         f" {os.cpu_count()} processors of the machine meanwhile, on average over a minute.",
         "",
-        "| row | work | peer | Resight | times faster | must | agree within | MB | load | others |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| row | work | peer | Resight | times faster | fresh | must | agree within | MB | load | others |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = row["spread"]
         memory = " / ".join(f"{row['memory_mb'][name]:.0f}" for name in (row["peer"], row["ours"]) if row["memory_mb"])
         others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in row["others"].items())
         reached = "" if row["ratio"] >= row["must"] else " **(short)**"
+        fresh = "" if row.get("fresh_ratio") is None else f"{row['fresh_ratio']:.2f}"
         lines.append(
             f"| {row['number']} | {row['work']} "
             f"| {row['peer']}, {_ms(row, 'peer')} | {row['ours']}, {_ms(row, 'ours')} "
-            f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {row['must']:.2f} "
+            f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {fresh} | {row['must']:.2f} "
             f"| {row['difference']:.1g} of {row['tolerance']:g} {row['unit']} | {memory} | {row['load']:.1f} "
             f"| {others} |"
         )

@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from resight.errors import ImageError
 from resight.imaging.display import VOI, Chain, display
+from resight.imaging.png import has_chunk, inflated
 from resight.imaging.sniff import Kind, check_size
 from resight.types import Image, Step
 
@@ -28,6 +29,7 @@ _REDUCED = {
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
 }
+PIL.Image.preinit()  # the first picture would otherwise wait for it
 # what is wrong with a file is said once, by our error; OpenCV would print it besides
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -90,22 +92,12 @@ def _facts(data: bytes, where: str) -> tuple[dict[str, str | float | int], int]:
         facts = _facts_of(opened)
         pages = int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
         # Pillow decodes the whole PNG to look for an orientation behind the pixels
-        has_exif = opened.format != "PNG" or _has_chunk(data, b"eXIf")
+        has_exif = opened.format != "PNG" or has_chunk(data, b"eXIf")
         orientation = int(opened.getexif().get(_ORIENTATION, 1)) if has_exif else 1
     check_size(int(facts["width"]) * int(facts["height"]) * 4, where)
     if pages > 1:
         raise ImageError(f"{pages} pages", where=where, expected="one picture", fix="Split the file by page.")
     return facts, orientation if 1 <= orientation <= 8 else 1
-
-
-def _has_chunk(data: bytes, kind: bytes) -> bool:
-    """Whether a PNG has a chunk of that kind: its length, kind, content and checksum follow one another."""
-    at = 8
-    while at + 8 <= len(data):
-        if data[at + 4 : at + 8] == kind:
-            return True
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return False
 
 
 def _facts_of(opened: PIL.Image.Image) -> dict[str, str | float | int]:
@@ -146,7 +138,7 @@ def _decode(
     if factor > 1:
         flags = _REDUCED[factor][mode != "L"] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(inflated(data) if kind == "png" else data, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None:

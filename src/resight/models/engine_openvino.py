@@ -31,7 +31,8 @@ class OpenvinoEngine(GraphEngine):
     precisions: ClassVar[dict[EnginePrecision, str]] = {"fp32": "", "bf16": "", "int8": ""}
 
     def __init__(self, options: OpenvinoOptions, /, *, folder: Path, precision: EnginePrecision) -> None:
-        core: Any = require("openvino", extra="export").Core()
+        openvino: Any = require("openvino", extra="export")
+        core, self._tensor = openvino.Core(), openvino.Tensor
         self.precision = precision
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -70,5 +71,8 @@ class OpenvinoEngine(GraphEngine):
         """Logits `(B, L)` of prepared images."""
         with self._one_at_a_time:
             request = self._for_one if len(prepared) == 1 else self._for_any
-            outputs = request.infer({0: np.ascontiguousarray(prepared)}, share_inputs=True)
-            return np.array(outputs[0], dtype=np.float64)
+            images = np.ascontiguousarray(prepared)
+            # Handed over as a tensor: to find out what kind of array it was given costs OpenVINO 0.3 ms.
+            request.set_input_tensor(self._tensor(images, shared_memory=True))
+            request.infer()
+            return np.array(request.get_output_tensor().data, dtype=np.float64)

@@ -170,6 +170,8 @@ class Models:
         alone, together = predictor.logits(probe), predictor.logits(np.repeat(probe, 2, axis=0))
         if not (np.isfinite(alone).all() and np.allclose(alone, together, rtol=0.05, atol=0.05)):
             raise BundleError("its answers are not finite, or depend on what is in the batch", where=entry.name)
+        if manifest.encoding is None and not manifest.modalities:
+            predictor.predict(probe[0])  # so that the first study does not wait for what is set up once
         return sha256(entry.bundle / MANIFEST_FILE), predictor
 
     def _record(self, session: Any, entry: ModelEntry, digest: str, loaded: Predictor) -> tuple[Model, str | None]:
