@@ -11,7 +11,7 @@ TEST_EXTRAS := dicom,fast,parquet,lite0,export,federated,cluster,text,clinic,ser
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint fast slow audit bench docs clean
+.PHONY: help demo test quick lint fast slow audit bench bench-gpu docs clean
 
 help:
 	@echo "make demo   learn planted findings on phantom images and write a report (about 5 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make quick  linters and fast tests"
 	@echo "make audit  bill of materials, and known vulnerabilities of the pinned versions"
 	@echo "make bench  every row of the speed table beside its peers, in an environment of its own (at most 30 minutes)"
+	@echo "make bench-gpu  training on a GPU from the store against data on the card; says so where there is none"
 	@echo "make docs   build the documentation into site/"
 
 # torch goes first and pinned: an unpinned request for it can bring several GB of CUDA libraries.
@@ -68,6 +69,10 @@ $(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/speed/requirements.tx
 
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python -m benchmarks.speed
+
+# with the Python that has PyTorch for the card: make bench-gpu PYTHON=...
+bench-gpu:
+	$(PYTHON) -m benchmarks.speed.gpu
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import nibabel as nib
@@ -110,6 +114,33 @@ def test_a_single_prediction_costs_little_beside_reading_the_picture(tmp_path: P
     predictor.engine.logits = lambda prepared, *_: np.zeros((len(prepared), 1))  # type: ignore[method-assign]
     path = tmp_path / "a.png"
     assert ratio(lambda: predictor.prepare(path), lambda: predictor.predict(path)) > 0.35  # measured: 0.65
+
+
+@pytest.fixture
+def gpu_rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.delitem(sys.modules, "benchmarks", raising=False)  # other packages bring one of that name
+    return importlib.import_module("benchmarks.speed.gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_its_rows_say_so(gpu_rows: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_rows.main([]) == 0
+    assert capsys.readouterr().out == "no CUDA device here: row 18 is not measured\n"
+
+
+@pytest.mark.slow
+def test_the_rows_of_a_gpu_can_be_tried_on_a_processor(gpu_rows: ModuleType, tmp_path: Path) -> None:
+    sizes = {"depth": 18, "batch": 4, "size": 32, "volume": 16, "steps": 2, "turns": 2, "images": 24, "matrix": 256}
+    words = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+    gpu_rows.main(["--device", "cpu", "--workers", "0", "--no-compile", "--out", str(tmp_path), *words])
+    found = json.loads((tmp_path / "cpu.json").read_text())
+    assert {"synthetic", "store", "store, augmented"} <= set(found["images_per_s"])
+    assert found["share_of_synthetic"]["synthetic"] == 1
+    work = 3 * 3.63e9 * (32 / 224) ** 2 / (found["matrix_tflops"] * 1e12)
+    speed = found["images_per_s"]["store"]
+    assert found["share_of_matrix_peak"]["store"] == pytest.approx(speed * work)
+    assert "| store, augmented |" in (tmp_path / "cpu.md").read_text()
 
 
 @pytest.mark.parametrize("times", [1, 8])

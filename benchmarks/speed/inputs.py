@@ -11,6 +11,9 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from resight.preprocess import Recipe, Store
+from resight.training.data import TrainingData
+
 
 def radiograph(height: int, width: int, seed: int = 0, full_scale: int = 255) -> np.ndarray:
     """Smooth structures and a little noise, `float32` from 0 to `full_scale`."""
@@ -72,3 +75,15 @@ def volume(path: Path, shape: tuple[int, int, int] = (256, 256, 128)) -> Path:
     smooth[smooth < -600] = -1000  # air around the body, which compresses well
     nib.save(nib.Nifti1Image(smooth.astype(np.int16), np.diag([1.0, 1.0, 1.5, 1.0])), path)
     return path
+
+
+def store(folder: Path, images: int, shape: tuple[int, ...]) -> TrainingData:
+    """A store of that many images of noise as training data, without files that it was made from."""
+    store = Store(folder, Recipe(size_px=shape[1:], channels=shape[0]), (("", 0, 0),) * images, {})
+    stored = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(images, *shape))
+    noise = np.random.default_rng(0).integers(0, 256, (min(images, 256), *shape), dtype=np.uint8)
+    for start in range(0, images, len(noise)):  # a file of nothing but holes would not be read from disk
+        stored[start : start + len(noise)] = noise[: images - start]
+    stored.flush()
+    targets = (np.arange(images) % 2).astype(float)[:, None]
+    return TrainingData(store, np.arange(images), targets, np.ones_like(targets, dtype=bool), ("",) * images)

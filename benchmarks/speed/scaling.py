@@ -154,18 +154,11 @@ def train_from(folder: Path, images: int) -> dict[str, float]:
     """Train on a store of that many images."""
     import torch
 
+    from benchmarks.speed import inputs
     from resight.models import ModelOptions, build_classifier
-    from resight.preprocess import Recipe, Store
-    from resight.training.data import Reader, TrainingData, epoch_order
+    from resight.training.data import Reader, epoch_order
 
-    store = Store(folder, Recipe(size_px=(SIZE_PX, SIZE_PX)), (("", 0, 0),) * images, {})
-    stored = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(images, 1, SIZE_PX, SIZE_PX)
-    )
-    stored[:] = 1  # a file of nothing but holes would not be read from disk
-    del stored
-    targets = np.zeros((images, 1))
-    data = TrainingData(store, np.arange(images), targets, np.ones_like(targets, dtype=bool), ("",) * images)
+    data = inputs.store(folder, images, (1, SIZE_PX, SIZE_PX))
     options = ModelOptions(backbone={"name": "resnet", "depth": 10, "width": 4})
     network = build_classifier(options, labels=("a",), channels=1, dims=2)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
