@@ -35,22 +35,38 @@ def held(conformal: Conformal, p: np.ndarray, y: np.ndarray) -> np.ndarray:
 def test_coverage_is_within_a_point_of_the_promise(method: str, task: str) -> None:
     draw = binary if task == "binary" else classes
     options = ConformalOptions(method=method, coverage=0.9)
-    overall, by_class = [], []
+    overall, by_class, by_group = [], [], []
     for repeat in range(REPEATS):
         rng = np.random.default_rng((5, repeat))
-        p, y = draw(rng, 600)
-        conformal = fit_conformal(p, y, np.ones_like(y, dtype=bool), task, options)
+        p, y = draw(rng, 2000)
+        known = np.ones_like(y, dtype=bool)
+        conformal = fit_conformal(p, y, known, task, options)
         p, y = draw(rng, 2000)
         right = held(conformal, p, y)
         overall.append(right.mean())
         kind = y.argmax(axis=1) if task == "multiclass" else y[:, 0]
         by_class.append([right[kind == k].mean() for k in np.unique(kind)])
-    if method == "marginal":
-        assert np.mean(overall) == pytest.approx(0.9, abs=0.01)
-    else:
-        worst = np.mean(by_class, axis=0)
-        assert (worst > 0.89).all()
-        assert (worst < 0.925).all()  # few cases of a class make the promise cautious, never bold
+        sex = np.where(rng.random(2000) < 0.2, "F", "M")
+        quality = judge_sets(conformal, p, y, known, tuple("abc"[: y.shape[1]]), groups={"sex": sex})
+        by_group.append([quality.by_group[f"sex {name}"].value for name in "FM"])
+    assert np.mean(overall) == pytest.approx(0.9, abs=0.01)
+    assert np.mean(by_group, axis=0) == pytest.approx(0.9, abs=0.01)
+    if method == "class_conditional":
+        assert np.mean(by_class, axis=0) == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_group_that_is_harder_shows_a_broken_promise(rng: np.random.Generator) -> None:
+    p, y = binary(rng, 4000)
+    women = rng.random(4000) < 0.5
+    p[women] = expit(rng.normal(0, 3, (int(women.sum()), 1)))  # scores that know nothing of them
+    known = np.ones_like(y, dtype=bool)
+    half = slice(0, 2000), slice(2000, 4000)
+    conformal = fit_conformal(p[half[0]], y[half[0]], known[half[0]], "binary", ConformalOptions(coverage=0.9))
+    sex = np.where(women, "F", "M")[half[1]]
+    quality = judge_sets(conformal, p[half[1]], y[half[1]], known[half[1]], ("a",), groups={"sex": sex})
+    assert quality.by_group["sex F"].high < 0.9 < quality.by_group["sex M"].low
+    right = held(conformal, p[half[1]], y[half[1]])
+    assert quality.by_group["sex F"].value == pytest.approx(right[sex == "F"].mean())
 
 
 def test_the_share_of_missed_findings_is_bounded() -> None:

@@ -55,13 +55,33 @@ def test_an_interval_holds_the_value_and_patients_widen_it(rng: np.random.Genera
     assert together.aurc.high - together.aurc.low > 1.5 * (alone.aurc.high - alone.aurc.low)
 
 
-def test_on_real_images_the_surest_answers_are_the_best() -> None:
-    table = Predictions.read(RESULTS / "cxr_pneumonia" / "predictions.csv").part(split="test")
-    probabilities = table.probabilities()
+@pytest.mark.parametrize(
+    ("study", "label"),
+    [
+        ("cxr_pneumonia/predictions.csv", "PNEUMONIA"),
+        ("fairness/nih_predictions.csv.gz", "Effusion"),
+        ("fairness/isic_predictions.csv.gz", "melanoma"),
+        ("fairness/isic_predictions.csv.gz", "seborrheic_keratosis"),
+    ],
+)
+def test_on_real_images_the_risk_falls_all_the_way(study: str, label: str) -> None:
+    table = Predictions.read(RESULTS / study)
+    table = table.part(split="test") if "split" in table.table else table
+    probabilities, column = table.probabilities(), table.labels.index(label)
     wrong = (probabilities >= 0.5) != (table.targets() > 0)
-    found = risk_coverage(confidence_of(probabilities, "binary")[:, 0], wrong[:, 0], replicates=200)
-    assert found.at[0.5].value <= found.at[0.8].value <= found.at[1.0].value
-    assert found.gain.low >= 0
+    found = risk_coverage(confidence_of(probabilities, "multilabel")[:, column], wrong[:, column], replicates=200)
+    risks = [found.at[share].value for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
+    assert risks == sorted(risks, reverse=True)
+    assert found.gain.low > 0
+
+
+def test_nothing_wrong_is_no_certainty() -> None:
+    confidence, wrong = np.arange(40)[::-1] / 40, np.arange(40) >= 30
+    found = risk_coverage(confidence, wrong, replicates=50)
+    assert (found.at[0.5].value, found.at[0.5].low) == (0, 0)
+    assert found.at[0.5].high == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert found.at[0.5].interval == "Clopper-Pearson"
+    assert found.at[1.0].interval == "bootstrap by patient"
 
 
 def test_confidence_of_classes_is_that_of_the_likeliest() -> None:

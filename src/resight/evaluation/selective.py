@@ -7,13 +7,14 @@ ICLR 2019).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array, eye_array
 
+from resight.evaluation.proportions import proportion
 from resight.evaluation.resampling import Statistic, bootstrap, with_percentiles
 from resight.settings import plain
 from resight.types import MetricValue, Scores, Task
@@ -31,7 +32,7 @@ class RiskCoverage:
         risk: `(n,)` share of wrong answers among them.
         aurc: area under the curve; small is good.
         excess: AURC less that of the order that answers all right images first.
-        at: risk at some coverages, with intervals.
+        at: risk at some coverages, with intervals; exact ones where nothing, or everything, answered is wrong.
         gain: risk at full coverage less risk at half coverage; above 0 confidence tells right from wrong.
     """
 
@@ -95,12 +96,20 @@ def risk_coverage(
         return with_percentiles(found, drawn[name], level) if replicates else found
 
     answered = ends + 1
+
+    def risk_at(share: float) -> MetricValue:
+        found = value(f"risk {share:g}")
+        if found.value in (0.0, 1.0) and replicates:  # no draw of the bootstrap knows anything else
+            rows = slice(answered[np.argmax(answered >= share * n - 1e-9)])
+            found = replace(proportion(mistakes[rows], owner[order][rows], confidence=level), n=n)
+        return found
+
     return RiskCoverage(
         coverage=answered / n,
         risk=np.cumsum(mistakes)[ends] / answered,
         aurc=value("aurc"),
         excess=value("excess"),
-        at={float(share): value(f"risk {share:g}") for share in _SHOWN},
+        at={share: risk_at(share) for share in _SHOWN.tolist()},
         gain=value("gain"),
     )
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from resight.errors import PredictionsError
-from resight.evaluation import Statistic, bootstrap, patient_index, roc_curve, with_percentiles
+from resight.evaluation import Statistic, bootstrap, patient_index, proportion, roc_curve, with_percentiles
 from resight.settings import plain
 from resight.teaming.base import Cases, DeferralPolicy
 from resight.teaming.readings import Readings
@@ -29,7 +29,8 @@ class TeamResult:
         label: its name.
         policy: registered name.
         chosen: what the policy chose on the tuning readings.
-        rates: sensitivity and specificity of `model`, `readers` and `team`, with bootstrap intervals by patient.
+        rates: sensitivity and specificity of `model`, `readers` and `team`, with bootstrap intervals by patient, exact
+            ones where all or none are right.
         differences: team less readers and team less model, of the same rates, on the same draws.
         readings: mean number of people who look at an image in the team.
         read_by_nobody: share of images that the model settles alone.
@@ -161,11 +162,19 @@ def evaluate_team(
             return MetricValue.undefined(f"no {kind}", n)
         return with_percentiles(MetricValue(values[key], n=n), drawn[key], confidence)
 
+    def rate_of(who: str, rate: str) -> MetricValue:
+        found = value(f"{who} {rate}")
+        if found.value in (0.0, 1.0):  # no draw of the bootstrap knows anything else
+            rows = (cases.targets[usable] > 0) == (rate == "sensitivity")
+            right = decisions[_WHO.index(who), rows] == cases.targets[usable][rows]
+            return proportion(right, patients[usable][rows], confidence=confidence)
+        return found
+
     return TeamResult(
         label=label,
         policy=name,
         chosen=policy.describe(),
-        rates={who: {rate: value(f"{who} {rate}") for rate in _RATES} for who in _WHO},
+        rates={who: {rate: rate_of(who, rate) for rate in _RATES} for who in _WHO},
         differences={
             f"team - {who}": {rate: value(f"team - {who} {rate}") for rate in _RATES} for who in ("readers", "model")
         },
