@@ -14,11 +14,11 @@ from resight.cli.main import main
 from resight.errors import CohortError, SettingsError
 from resight.preprocess import Recipe
 from resight.protocols import PROTOCOLS, Surroundings
-from resight.protocols.brain import BrainAugmentation, BrainTraining
 from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
 from resight.protocols.brain_heads import Outcome, methods, reference, searched
-from resight.protocols.brain_measures import Part
+from resight.protocols.brain_measures import Part, against_plain_script
 from resight.protocols.brain_networks import Extracted, trained_features
+from resight.protocols.brain_options import BrainAugmentation, BrainOptions, BrainTraining
 from resight.protocols.brain_study import write_up
 from resight.types import silent
 
@@ -158,6 +158,34 @@ def test_one_table_and_one_picture_hold_all_methods_in_all_designs(images: Brain
     assert f"{part.mean(network, 'AUROC')}" in sentence
     assert parts[1].sizes[0] == len(apart[0].split.learn)
     assert part.sizes[0] < len(part.outcomes[0].split.learn)
+
+
+def test_networks_are_compared_with_the_plain_script_on_the_splits_they_share(
+    images: BrainImages, tmp_path: Path
+) -> None:
+    better = _part(images, {reference("trained"): 4.0})
+    script = _part(images, {reference("plain"): 0.0})
+    script = replace(script, source="plain", modes=(), network="the script", outcomes=script.outcomes[:5])
+    accuracy, auroc = against_plain_script([script, better])
+    assert (accuracy.metric, auroc.metric, accuracy.test.splits) == ("accuracy", "AUROC", 5)
+    values = [p.measured[reference("trained")]["AUROC"].to_numpy()[:5] for p in (better, script)]
+    assert auroc.test.difference == pytest.approx(float(np.mean(values[0] - values[1])))
+    assert auroc.significant
+    study = write_up(images, [script, better], tmp_path)
+    assert study.conclusions[0].startswith(f"{better.network} differs from the script, on the same 5 hold-outs, by +")
+    assert "Networks less the plain script, softmax layers on the same splits" in study.wide
+    alone = replace(script, outcomes=script.outcomes[:1])
+    assert against_plain_script([alone, better]) == []
+    assert against_plain_script([better]) == []
+
+
+def test_a_plain_script_learns_from_labels_alone_at_one_rate() -> None:
+    options = BrainOptions.model_validate({"plain_epochs": 7, "training": {"objective": {"name": "hints"}}})
+    script = options.plain_script()
+    assert (script.epochs, script.objective.name, script.schedule) == (7, "supervised", "constant")
+    assert (script.ema_decay, script.mixup, script.weight_decay) == (0, 0, 0)
+    assert "hints" in options.network("trained")
+    assert "hints" not in options.network("plain")
 
 
 def test_a_single_split_is_shown_without_any_test(images: BrainImages, tmp_path: Path) -> None:

@@ -138,6 +138,12 @@ class Part:
         """Every searched head less the same head without, corrected over all of them."""
         return self._compared([(searched(head, mode), head) for head in RANDOMISED for mode in self.modes])
 
+    def less(self, other: Part, metric: Metric) -> ResampledTTest:
+        """The softmax layer less that of another network, on the first splits, which both were tested on."""
+        mine, others = (p.measured[reference(p.source)][metric].to_numpy() for p in (self, other))
+        shared = min(len(mine), len(others))
+        return self._test(mine[:shared], others[:shared])
+
     def _compared(self, pairs: Sequence[tuple[str, str]]) -> list[Compared]:
         found: list[Compared] = []
         for metric in COMPARED:
@@ -164,12 +170,31 @@ class Part:
         }
 
 
+def against_plain_script(parts: Sequence[Part]) -> list[Compared]:
+    """The softmax layer of every network less that of the plain script, on the splits that both were tested on.
+
+    Args:
+        parts: those of designs in which no plain script was trained, or in a single split, are left away.
+    """
+    scripts = {part.design: part for part in parts if part.source == "plain" and part.repeated}
+    pairs = [(p, scripts[p.design]) for p in parts if p.source != "plain" and p.design in scripts and p.repeated]
+    found: list[Compared] = []
+    for metric in COMPARED:
+        tests = [part.less(script, metric) for part, script in pairs]
+        corrected = holm([test.p for test in tests])
+        found += [
+            Compared(part.network, script.network, metric, test, p)
+            for (part, script), test, p in zip(pairs, tests, corrected, strict=True)
+        ]
+    return found
+
+
 @dataclass(frozen=True)
 class Compared:
-    """Difference of two methods over the splits of a part.
+    """Difference of two methods over the splits of a part, or of two networks over those they share.
 
     Attributes:
-        first: method.
+        first: method, or network.
         second: what is subtracted.
         metric: of which the difference is.
         test: corrected resampled t-test.

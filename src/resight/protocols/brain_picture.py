@@ -10,7 +10,7 @@ import numpy as np
 
 from resight.evidence.figures import Axis, Chart, Interval, Line
 from resight.protocols.brain_measures import Metric, Part
-from resight.protocols.brain_networks import TRAINED
+from resight.protocols.brain_networks import TRAINED, folder_of
 from resight.protocols.charts import standalone, standalone_intervals
 
 _INCHES = (4.2, 3.0)
@@ -92,7 +92,7 @@ def draw_training(parts: Sequence[Part], folder: Path, path: Path) -> bool:
     """
     charts: list[tuple[str, Chart]] = []
     for part in parts:
-        kept = [folder / ("tuned" if part.source == "tuned" else "") / f"{o.split.name}.json" for o in part.outcomes]
+        kept = [folder_of(part.source, folder) / f"{o.split.name}.json" for o in part.outcomes]
         if part.source not in TRAINED or not part.held_out or not all(file.is_file() for file in kept):
             continue
         histories = [json.loads(file.read_text(encoding="utf-8"))["history"] for file in kept]

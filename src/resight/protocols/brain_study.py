@@ -12,7 +12,7 @@ import pandas as pd
 from resight.experiments.record import environment
 from resight.protocols.brain_data import BrainImages
 from resight.protocols.brain_heads import RANDOMISED, reference, searched
-from resight.protocols.brain_measures import COMPARED, LEVEL, METRICS, Compared, Metric, Part
+from resight.protocols.brain_measures import COMPARED, LEVEL, METRICS, Compared, Metric, Part, against_plain_script
 from resight.protocols.brain_networks import TRAINED, HeadViews
 from resight.protocols.brain_picture import draw_courses, draw_methods, draw_training
 from resight.protocols.study import Figure, Row, Study
@@ -26,6 +26,7 @@ PICTURES: Final[Mapping[str, str]] = {
     "0 is the head as it came",
 }
 _FEATURES: Final[Mapping[str, str]] = {
+    "plain": "features of a ResNet-18 trained in the split as a plain script does",
     "trained": "features of a ResNet-18 trained in the split",
     "tuned": "features of a ResNet-50 from CT weights trained in the split",
     "frozen": "frozen features of a ResNet-18",
@@ -73,6 +74,9 @@ def write_up(
             tables[f"{part.title}: less the softmax layer"] = _differences(part.against_softmax())
         if part.repeated and part.modes:
             tables[f"{part.title}: with bats less without"] = _differences(part.bats_against_plain())
+    scripts = against_plain_script(parts)
+    if scripts:
+        tables["Networks less the plain script, softmax layers on the same splits"] = _differences(scripts)
     wide = tuple(tables)
     tables["Beside the review"] = [row for part in parts if part.design != "cross-validation" for row in _beside(part)]
     _write_predictions(images, parts, out / PREDICTIONS)
@@ -88,7 +92,7 @@ def write_up(
         question="Does a randomised network in the place of the softmax layer help, and does the bat search? "
         + _short_answer(parts),
         tables=tables,
-        conclusions=(*map(_summary, parts), *_cautions(images, parts, views), *remarks),
+        conclusions=(*_beside_script(scripts), *map(_summary, parts), *_cautions(images, parts, views), *remarks),
         command=ran.pop("command"),
         pictures={name: PICTURES[name] for name, there in drawn.items() if there},
         record={
@@ -181,6 +185,16 @@ def _verdict(compared: Sequence[Compared]) -> str:
     )
 
 
+def _beside_script(compared: Sequence[Compared]) -> list[str]:
+    """How much every network differs from the plain script, one sentence each."""
+    return [
+        f"{accuracy.first} differs from {accuracy.second}, on the same {accuracy.test.splits} hold-outs, by "
+        f"{accuracy.test.difference:+.3f} ({accuracy.test.low:+.3f} to {accuracy.test.high:+.3f}) in accuracy and "
+        f"{auroc.test.difference:+.3f} ({auroc.test.low:+.3f} to {auroc.test.high:+.3f}) in AUROC."
+        for accuracy, auroc in zip(compared[: len(compared) // 2], compared[len(compared) // 2 :], strict=True)
+    ]
+
+
 def _summary(part: Part) -> str:
     softmax, against, bats = reference(part.source), part.against_softmax(), part.bats_against_plain()
     heads = [c for c in against if c.randomised]
@@ -238,18 +252,16 @@ def _cautions(images: BrainImages, parts: Sequence[Part], views: HeadViews) -> l
         )
     if any(part.source in TRAINED for part in parts):
         sentences.append(_HEADS_LEARN_FROM[views])
-    together, parted = (
-        next((p for p in parts if p.source == "trained" and p.design == design), None)
-        for design in ("hold-out", "random hold-out")
-    )
-    if together and parted:
-        name = reference("trained")
-        sentences.append(
-            f"With look-alikes on both sides, as a plain random split leaves them, the same recipe reaches AUROC "
-            f"{parted.mean(name, 'AUROC')} and accuracy {parted.mean(name, 'accuracy')} "
-            f"({len(parted.outcomes)} hold-out{'s' if len(parted.outcomes) > 1 else ''}); with look-alikes kept "
-            f"together {together.mean(name, 'AUROC')} and {together.mean(name, 'accuracy')}."
-        )
+    for parted in (part for part in parts if part.design == "random hold-out"):
+        together = next((p for p in parts if p.source == parted.source and p.design == "hold-out"), None)
+        if together:
+            name = reference(parted.source)
+            sentences.append(
+                f"With look-alikes on both sides, as a random split leaves them, {parted.network} reaches AUROC "
+                f"{parted.mean(name, 'AUROC')} and accuracy {parted.mean(name, 'accuracy')} "
+                f"({len(parted.outcomes)} hold-out{'s' if len(parted.outcomes) > 1 else ''}); with look-alikes kept "
+                f"together {together.mean(name, 'AUROC')} and {together.mean(name, 'accuracy')}."
+            )
     if any(part.source == "ct" for part in parts):
         sentences.append(
             "The CT network's batch normalisation took its statistics from all images, those tested on among them; no "
