@@ -14,12 +14,15 @@ from sklearn.metrics import roc_auc_score
 from resight.cli.main import main
 from resight.cohorts import ISIC_LABELS
 from resight.errors import SettingsError
+from resight.evaluation import OperatingRule
 from resight.protocols import PROTOCOLS
-from resight.protocols.isic2017 import ISIC2017Options, _Run
+from resight.protocols.isic2017_decisions import KEPT_SPECIFICITY, cross_fitted
 from resight.protocols.isic2017_networks import Answers, build_network, ensemble, freeze_first_blocks
+from resight.protocols.isic2017_options import ISIC2017Options
 from resight.protocols.isic2017_output import draw, write_all_predictions, write_test_predictions
 from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
-from resight.protocols.isic2017_words import MEAN, OFFICIAL, Found, conclude, official_metric, tables
+from resight.protocols.isic2017_run import SkinRun
+from resight.protocols.isic2017_words import MEAN, OFFICIAL, WIDE, Found, conclude, official_metric, tables
 from resight.types import Cohort
 
 N = 400
@@ -133,17 +136,35 @@ def test_answers_for_the_test_images_have_the_names_of_the_challenge(
 
 
 def test_the_page_puts_baselines_beside_accuracies(cohort: Cohort, rng: np.random.Generator) -> None:
-    answers = [Answers("ResNet", noisy(cohort, rng)), Answers("probe", noisy(cohort, rng), out_of_fold=True)]
-    found = Found(cohort, answers, "ResNet", "probe", [])
-    page = tables(found)
-    accuracies = [row for rows in page.values() for row in rows if row.metric == "accuracy"]
-    assert len(accuracies) == 4
+    answers = [Answers("ResNet", noisy(cohort, rng)), Answers("probe, age and sex", noisy(cohort, rng), True)]
+    page = tables(Found(cohort, answers, "ResNet", "probe, age and sex", []))
+    calls = next(rows for heading, rows in page.items() if heading.startswith(WIDE[1]) and "60" in heading)
+    first, second, *ours = [row for row in calls if row.metric == "accuracy"]
+    assert [figure.text for figure in (*first.published, second.review) if figure] == ["77 %", "77 %"]
+    assert len(ours) == 2 * (1 + 2 * 3)  # two groupings; the larger class, and two models at three thresholds
     rate = float((cohort.part("validation").targets()[:, 0] == 0).mean())
-    assert accuracies[0].baseline is not None
-    assert accuracies[0].baseline.value == pytest.approx(rate)
-    by_folds = next(rows for heading, rows in page.items() if "five folds" in heading)
-    assert {row.what for row in by_folds} == {"probe"}
-    assert any("no melanoma" in sentence for sentence in conclude(found))
+    assert "larger class" in ours[0].what
+    assert ours[0].ours is not None
+    assert ours[0].ours.value == pytest.approx(rate)
+    by_folds = [rows for heading, rows in page.items() if "five folds" in heading]
+    assert {row.what for row in by_folds[0]} == {"probe, age and sex"}
+    assert not any("ResNet" in row.what for row in by_folds[1])
+    assert any("no melanoma" in sentence for sentence in conclude(Found(cohort, answers, "ResNet", "ResNet", [])))
+
+
+def test_a_threshold_is_chosen_on_other_images_than_those_it_judges(rng: np.random.Generator) -> None:
+    """Where nothing is to be learned, a threshold that saw the images it judges would look better than chance."""
+    rule = OperatingRule()
+    rates = []
+    for _ in range(40):
+        targets, probabilities = np.repeat([0.0, 1.0], 20), rng.random(40)
+        called = cross_fitted(targets, probabilities, rule)
+        rates.append(called[targets == 1].mean() - called[targets == 0].mean())
+    assert abs(np.mean(rates)) < 0.06
+    apart = np.repeat([0.2, 0.8], 20) + rng.normal(0, 0.05, 40)
+    assert cross_fitted(targets, apart, rule).tolist() == (targets == 1).tolist()
+    kept = cross_fitted(np.repeat([0.0, 1.0], 500), rng.random(1000), KEPT_SPECIFICITY)
+    assert kept[:500].mean() == pytest.approx(0.1, abs=0.03)
 
 
 def test_test_figures_of_others_say_that_labels_are_withheld(cohort: Cohort, rng: np.random.Generator) -> None:
@@ -192,7 +213,7 @@ def test_unknown_architectures_are_refused() -> None:
     assert isinstance(PROTOCOLS.options("isic2017"), ISIC2017Options)
 
 
-class _Told(_Run):
+class _Told(SkinRun):
     """The study with answers that are drawn instead of learned."""
 
     def __init__(self, cohort: Cohort, *, ct: bool, taught: bool) -> None:
