@@ -175,9 +175,11 @@ def test_smoke_runs_from_the_command_line(tmp_path: Path) -> None:
             assert not sources & {"CheXNet", "Wang et al. 2017, version 4"}
         if "Random" in heading:
             assert not sources & {"Wang et al. 2017, version 5", "Guendel 2018"}
-    assert {row["what"] for row in tables["Official split, resnet-18: by label"]} == set(LABELS)
-    (pointed, *_) = tables["Official split, resnet-18: evidence against the radiologists' boxes"]
-    assert pointed["what"] == "all (15 boxes)"
+    by_label = tables["Official split: AUROC, label by label"]
+    assert {row["what"] for row in by_label} == set(LABELS)
+    assert {"resnet-18", "positives", "Guendel 2018 (remembered)"} <= {row["metric"] for row in by_label}
+    (pointed, *_) = tables["Official split: evidence against the radiologists' boxes, box by box"]
+    assert (pointed["what"], pointed["metric"]) == ("all (15 boxes): pointing game", "resnet-18")
     (mean, *_) = tables["Random splits by patient: mean AUROC over the labels"]
     assert mean["what"] == "resnet-18"
     assert (out / "runs" / "resnet-18-official" / "report.html").is_file()

@@ -12,15 +12,15 @@ import pytest
 from resight.cohorts import SplitOptions, split_cohort
 from resight.errors import SettingsError
 from resight.protocols import PROTOCOLS, Surroundings
+from resight.protocols.chestxray14_networks import network_of, title
 from resight.protocols.chestxray14_probes import (
     NO_IMAGE,
     in_order_of,
     judge_probe,
     probe_features,
-    split_name,
-    title,
 )
-from resight.protocols.chestxray14_words import _about_probes, _probes_by_label, _probes_resampled
+from resight.protocols.chestxray14_tables import _probes_by_label, _probes_resampled
+from resight.protocols.chestxray14_words import _about_probes
 from resight.types import Cohort, silent
 
 N = 300
@@ -76,7 +76,7 @@ def test_features_follow_the_rows_of_a_split(cohort: Cohort, rng: np.random.Gene
 @pytest.mark.parametrize("probe", ["resnet-18-ct", "densenet-121-ct", "resent-50", "resnet-51-ct"])
 def test_networks_without_weights_are_refused(probe: str) -> None:
     with pytest.raises(SettingsError):
-        split_name(probe)
+        network_of(probe)
     with pytest.raises(SettingsError):
         PROTOCOLS.build("chestxray14", {"probes": [probe]}, surroundings=Surroundings(Path("none"), Path("none")))
 

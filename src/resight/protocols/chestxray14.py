@@ -14,9 +14,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
-from resight.backbones import BACKBONES, build_backbone, load_weights
 from resight.cohorts import CohortOptions, SplitOptions, split_cohort
-from resight.errors import SettingsError, nearest
 from resight.evaluation import Comparison, Evaluation, EvaluationOptions, compare
 from resight.experiments import ExperimentSettings, Run, smoke, train_experiment
 from resight.experiments.record import environment
@@ -28,16 +26,10 @@ from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.chestxray14_boxes import BoxScores, score_boxes
 from resight.protocols.chestxray14_data import ImagesWanted, find_boxes, load_images, load_tables
 from resight.protocols.chestxray14_labels import COLUMN_SETS, fuse_metadata, judge_labels
-from resight.protocols.chestxray14_probes import (
-    NO_IMAGE,
-    ProbeResult,
-    in_order_of,
-    judge_probe,
-    probe_features,
-    split_name,
-    title,
-)
-from resight.protocols.chestxray14_words import PROBES_BY_LABEL, QUESTION, Found, conclude, tables
+from resight.protocols.chestxray14_networks import check_networks, first_weights, network_of, title
+from resight.protocols.chestxray14_probes import NO_IMAGE, ProbeResult, in_order_of, judge_probe, probe_features
+from resight.protocols.chestxray14_tables import WIDE, Found, tables
+from resight.protocols.chestxray14_words import QUESTION, conclude
 from resight.protocols.study import Study
 from resight.settings import Options
 from resight.training import TrainingOptions
@@ -59,7 +51,8 @@ class ChestXray14Options(Options):
     )
     models: tuple[str, ...] = Field(
         default=("resnet-50", "resnet-101", "resnet-152", "densenet-121"),
-        description="trained backbones with depth, also resnet-18, resnet-34, vgg-16, alexnet, inception",
+        description="trained backbones with depth, also resnet-18, resnet-34, vgg-16, alexnet, inception; a ResNet "
+        "with -ct begins with CT weights (extra ct152)",
     )
     probes: tuple[str, ...] = Field(
         default=(),
@@ -79,6 +72,8 @@ class ChestXray14Options(Options):
     epochs: int = Field(default=20, gt=0)
     batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 measures")
     bootstrap: int = Field(default=1000, ge=0, description="replicates by patient")
     seed: int = Field(default=0, ge=0)
 
@@ -110,7 +105,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
         SettingsError: an unknown model, or weights of another one.
     """
     options = _small(options) if surroundings.smoke else options
-    _check_models(options)
+    check_networks(options.models, options.probes, options.weights)
     folder = options.tables or surroundings.data
     whole = load_tables(folder, needs_lists="official" in options.splits)
     by_labels: dict[str, Evaluation] = {}
@@ -148,13 +143,14 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
             if name == "official" and options.explainer and boxes is not None
         },
     )
+    page = tables(found)
     return Study(
         name="chestxray14",
         title="ChestX-ray14: residual networks and their rivals",
         question=QUESTION,
-        tables=tables(found),
+        tables=page,
         conclusions=conclude(found),
-        wide=tuple(PROBES_BY_LABEL.values()),
+        wide=tuple(heading for heading in page if heading.endswith(WIDE)),
         command=environment()["command"],
         record={
             "label table": "; ".join(whole.notes),
@@ -168,7 +164,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
 
 def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path) -> ExperimentSettings:
     """The experiment of one model on one split; augmentation as Baltruschat et al. 2019 describe it."""
-    name, backbone = _backbone(model)
+    name, backbone = network_of(model)
     return ExperimentSettings(
         name=f"ChestX-ray14, {model}, {split.name}",
         intended_use="To repeat a study. Not for patients.",
@@ -181,37 +177,19 @@ def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path
         split=SplitOptions(column="split"),
         recipe=Recipe(size_px=(options.size_px, options.size_px)),
         augmentation=Augmentation(flip=0.5, rotate_deg=7, scale=0.1, translate=0.03),
-        model=ModelOptions(backbone={"name": name, **backbone}, weights=options.weights.get(model)),
+        model=ModelOptions(backbone={"name": name, **backbone}, weights=first_weights(model, options.weights, out)),
         training=TrainingOptions(
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
+            precision=options.precision,
+            threads=options.threads,
             seed=options.seed,
         ),
         evaluation=EvaluationOptions(bootstrap=options.bootstrap, metadata=METADATA),
         store=StoreOptions(folder=out / "store", max_gb=64),
         report=ReportOptions(examples=8),
     )
-
-
-def _check_models(options: ChestXray14Options) -> None:
-    """Refuse unknown models and weights that do not fit now, rather than after the first network is trained."""
-    for model in options.models:
-        name, backbone = _backbone(model)
-        BACKBONES.options(name, backbone)
-    for probe in options.probes:
-        split_name(probe)
-    for model, file in options.weights.items():
-        if model not in options.models:
-            fix = nearest(model, options.models)
-            raise SettingsError(f"weights are given for {model!r}, which is not trained", where="weights", fix=fix)
-        name, backbone = _backbone(model)
-        load_weights(build_backbone(name, **backbone), file)
-
-
-def _backbone(model: str) -> tuple[str, dict[str, int]]:
-    name, _, depth = model.partition("-")
-    return name, {"depth": int(depth)} if depth.isdigit() else {}
 
 
 def _splits(cohort: Cohort, options: ChestXray14Options, out: Path) -> list[_Split]:

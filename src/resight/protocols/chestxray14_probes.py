@@ -11,28 +11,23 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from resight.backbones import BACKBONES
-from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights
-from resight.errors import SettingsError
 from resight.evaluation import Evaluation, EvaluationOptions, evaluate
-from resight.models import Classifier, ModelOptions, build_classifier, choose_device
+from resight.models import choose_device
 from resight.predictions import Predictions
 from resight.preprocess import Recipe, Store
 from resight.protocols.chestxray14_labels import rate_scores
+from resight.protocols.chestxray14_networks import CT, frozen_network
 from resight.training.data import TrainingData
-from resight.training.hints import LITE0, build_teacher
 from resight.training.norms import adapt_norms
 from resight.training.validate import Features, view_features
 from resight.types import Cohort, Progress, RowMask, Scores
 
 NO_IMAGE: Final = "view, sex and age"
 """The rival that looks at no image, counted on the same rows."""
-_CT: Final = "-ct"
 _CT_STAGE: Final = 2
 _VIEWS: Final = 2
 _BATCH: Final = 32
@@ -55,40 +50,13 @@ class ProbeResult:
     evaluation: Evaluation
 
 
-def split_name(probe: str) -> tuple[str, dict[str, int]]:
-    """Backbone and options of a probe's network.
-
-    Args:
-        probe: `lite0` (ImageNet weights), a ResNet with `-ct` (CT weights), or a backbone with random weights.
-
-    Raises:
-        SettingsError: there is no such network.
-    """
-    if probe == LITE0:
-        return "efficientnet_lite", {}
-    name, _, depth = probe.removesuffix(_CT).partition("-")
-    options = {"depth": int(depth)} if depth.isdigit() else {}
-    BACKBONES.options(name, options)
-    if probe.endswith(_CT) and (name != "resnet" or options.get("depth", 0) < 50):
-        fix = "Name resnet-50-ct, resnet-101-ct or resnet-152-ct."
-        raise SettingsError(f"there are no CT weights for {probe!r}", where="probes", fix=fix)
-    return name, options
-
-
-def title(probe: str) -> str:
-    """For tables: which network, and what it has learned."""
-    if probe in (NO_IMAGE, LITE0):
-        return probe if probe == NO_IMAGE else "EfficientNet-Lite0, ImageNet weights"
-    return f"{probe.removesuffix(_CT)}, {'CT' if probe.endswith(_CT) else 'random'} weights"
-
-
 def probe_features(probe: str, cohort: Cohort, out: Path, size_px: int, progress: Progress) -> Features:
     """Features of all images, or what is kept of them.
 
     Batch normalisation of CT weights takes the statistics of all images; no label is looked at.
 
     Args:
-        probe: as `split_name`.
+        probe: as `network_of`.
         cohort: all images, in the order of the rows.
         out: features and prepared images are kept there.
         size_px: side of the images; networks that need more get what they need.
@@ -98,7 +66,7 @@ def probe_features(probe: str, cohort: Cohort, out: Path, size_px: int, progress
     if path.exists():
         return np.load(path, allow_pickle=False)
     device = choose_device("auto")
-    model = _network(probe, out).to(device)
+    model = frozen_network(probe, out).to(device)
     size = max(size_px, model.backbone.min_size_px)
     recipe = Recipe(size_px=(size, size))
     store = Store.build(
@@ -111,7 +79,7 @@ def probe_features(probe: str, cohort: Cohort, out: Path, size_px: int, progress
     data = TrainingData(
         store, np.arange(len(cohort)), cohort.targets(), cohort.mask(), tuple(cohort.table["image"].astype(str))
     )
-    ct = probe.endswith(_CT)
+    ct = probe.endswith(CT)
     if ct:
         adapt_norms(model, data, batch_size=_BATCH, device=device)
     stage = _CT_STAGE if ct else -1
@@ -145,21 +113,6 @@ def in_order_of(split: Cohort, cohort: Cohort, features: Features) -> Features:
     """Features of the cohort's rows in the order of the split's."""
     place = {name: row for row, name in enumerate(cohort.table["image"])}
     return features[[place[name] for name in split.table["image"]]]
-
-
-def _network(probe: str, out: Path) -> Classifier:
-    if probe == LITE0:
-        return build_teacher(LITE0, channels=1)
-    name, options = split_name(probe)
-    torch.manual_seed(0)
-    # with zero_init the units of a fresh ResNet would all be the identity
-    plain = {"zero_init": False} if name == "resnet" else {}
-    model = build_classifier(
-        ModelOptions(backbone={"name": name, **options, **plain}), labels=("unused",), channels=1, dims=2
-    )
-    if probe.endswith(_CT):
-        begin_with_ct(model.backbone, ct_resnet152_weights(out / "weights"))
-    return model
 
 
 def _scores(flat: Float[np.ndarray, "N F"], split: Cohort, train: RowMask, penalty: float) -> Scores:
