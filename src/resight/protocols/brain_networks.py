@@ -15,7 +15,7 @@ from resight.backbones.ct_resnet import begin_with_ct
 from resight.models import Classifier, ModelOptions, autocast, build_classifier, channels_last, choose_device, view
 from resight.models.device import Precision
 from resight.preprocess import Augmentation
-from resight.protocols.brain_data import LABEL, BrainImages, Split
+from resight.protocols.brain_data import LABEL, BrainImages, Rows, Split
 from resight.settings import write_json
 from resight.training import TrainingOptions, fit
 from resight.training.data import Reader, TrainingData
@@ -44,11 +44,11 @@ _VIEWS = (0, 1)
 
 @dataclass(frozen=True)
 class Extracted:
-    """What a network makes of all N images.
+    """What a network makes of the N images.
 
     Attributes:
-        features: what its head takes.
-        logits: its own logits for `abnormal`; NaN where it was never trained.
+        features: what its head takes; NaN for images that a split leaves out.
+        logits: its own logits for `abnormal`; NaN for those images, and where it was never trained.
         seconds: training time; 0 where it was never trained.
         best_epoch: epoch chosen by the validation images; -1 where it was never trained.
         validation_auroc: AUROC there; NaN where it was never trained.
@@ -135,7 +135,8 @@ def trained_features(
     )
     device = choose_device(options.device)
     read = _Reading(model, options.batch_size, device, result.precision)
-    features, logits = read(_all(images))
+    rows = np.sort(np.concatenate([split.learn, split.test]))
+    features, logits = (_among(len(images.cohort), rows, part) for part in read(images.samples(rows)))
     changed = views == "changed"
     learning = read(images.samples(split.learn), augmentation, options.seed)[0] if changed else None
     found = Extracted(features, logits, result.seconds, result.best_epoch, result.best_value, learning)
@@ -202,6 +203,13 @@ def _ct_resnet(start: Path, seed: int) -> Classifier:
 def _resnet(options: ModelOptions, seed: int) -> Classifier:
     torch.manual_seed(seed)
     return build_classifier(options, labels=(LABEL,), channels=1, dims=2)
+
+
+def _among(count: int, rows: Rows, values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "N ..."]:
+    """Values of some rows among all; NaN for the others, which no one asks for."""
+    among = np.full((count, *values.shape[1:]), np.nan, values.dtype)
+    among[rows] = values
+    return among
 
 
 def _all(images: BrainImages) -> TrainingData:

@@ -18,7 +18,7 @@ from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.isic2017_options import ISIC2017Options, few_images, shortened
 from resight.protocols.isic2017_output import ALL_PREDICTIONS, draw, write_all_predictions, write_test_predictions
 from resight.protocols.isic2017_run import SkinRun
-from resight.protocols.isic2017_words import WIDE, conclude, tables
+from resight.protocols.isic2017_words import QUESTION, WIDE, conclude, tables
 from resight.protocols.study import Study
 from resight.types import Cohort
 
