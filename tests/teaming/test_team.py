@@ -43,6 +43,25 @@ def test_workload_is_saved_without_loss(study) -> None:
     assert gains["specificity"].value > -0.03
 
 
+@pytest.mark.parametrize("name", ["band", "learned"])
+def test_the_curve_of_a_team_runs_through_what_was_chosen_and_above_both_alone(study, name: str) -> None:
+    result = judged(study, name)
+    alarms, found, readings = (np.asarray(axis) for axis in result.curves["team"])
+    team, readers = result.rates["team"], result.rates["readers"]
+    chosen = (1 - team["specificity"].value, team["sensitivity"].value, result.readings.value)
+    assert np.isclose(np.stack([alarms, found, readings], axis=1), chosen).all(axis=1).any()
+    x, y = result.curves["model"]
+    at = (alarms > 0.02) & (alarms < 0.3)
+    assert at.sum() > 5
+    assert (found[at] > np.interp(alarms[at], x, y)).all()
+    as_good = (found >= readers["sensitivity"].value) & (alarms <= 1 - readers["specificity"].value)
+    assert readings[as_good].min() < 0.8  # work that is saved at the readers' own rates
+
+
+def test_a_policy_without_freedom_has_no_curve(study) -> None:
+    assert "team" not in judged(study, "second_reader").curves
+
+
 def test_bands_keep_the_sensitivity_they_were_asked_for(study) -> None:
     result = judged(study, "band", rule_out_sensitivity=0.98, rule_in_specificity=0.5)
     cautious = judged(study, "band", rule_out_sensitivity=1.0, rule_in_specificity=None)

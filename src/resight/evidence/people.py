@@ -158,9 +158,14 @@ def _team_lines(result: TeamResult) -> tuple[Line, ...]:
     readers: Mapping[str, Sequence[float]] = result.curves["readers"]
     points = np.array(list(readers.values())).reshape(-1, 2)
     team = result.rates["team"]
+    others = ()
+    if "team" in result.curves:
+        across, up = (np.asarray(axis, dtype=np.float64) for axis in result.curves["team"][:2])
+        others = (Line("Together, other trade-offs", across, up, "third"),)
     return (
         Line("Chance", _ENDS, _ENDS, "reference"),
         Line("Model", x, y),
+        *others,
         Line("Readers", points[:, 0], points[:, 1], "second", dots=True, joined=False),
         Line(
             "Together",

@@ -12,6 +12,9 @@ from resight.evaluation import OperatingRule, choose_operating_points
 from resight.settings import Options
 from resight.teaming.base import POLICIES, ActionTable, Cases, DeferralPolicy, TeamDecisions
 
+_KEPT = np.linspace(0.5, 1.0, 51)
+"""Shares of positives above the lower end that are tried beside the one asked for."""
+
 
 class BandOptions(Options):
     """The model rules out below one probability and rules in above another; people read the band between."""
@@ -31,20 +34,29 @@ class Band(DeferralPolicy):
     def __init__(self, options: BandOptions) -> None:
         self.options = options
         self.table = ActionTable(np.zeros(1), np.full(1, 2.0))
+        self.tried: tuple[ActionTable, ...] = ()
 
     def fit(self, tuning: Cases) -> DeferralPolicy:
-        """Choose both thresholds."""
+        """Choose both thresholds, and those that would have kept other sensitivities."""
         require_both_kinds(tuning)
-        rules = [OperatingRule(kind="sensitivity", value=self.options.rule_out_sensitivity, name="out")]
+        asked = self.options.rule_out_sensitivity
+        self.table = self._table(tuning, asked)
+        self.tried = tuple(self._table(tuning, kept) for kept in sorted({*_KEPT.tolist(), asked}))
+        return self
+
+    def _table(self, tuning: Cases, kept: float) -> ActionTable:
+        rules = [OperatingRule(kind="sensitivity", value=kept, name="out")]
         if self.options.rule_in_specificity is not None:
             rules.append(OperatingRule(kind="specificity", value=self.options.rule_in_specificity, name="in"))
         columns = (tuning.probabilities[:, None], tuning.targets[:, None], np.ones((len(tuning), 1), dtype=bool))
         cut = [point.threshold for point in choose_operating_points(*columns, ("label",), rules)]
         if len(cut) == 1 or cut[1] <= cut[0]:  # bands that overlap leave ruling out alone: missing is worse
-            self.table = ActionTable(np.array([0.0, cut[0]]), np.array([0.0, 2.0]))
-        else:
-            self.table = ActionTable(np.array([0.0, *cut]), np.array([0.0, 2.0, 1.0]))
-        return self
+            return ActionTable(np.array([0.0, cut[0]]), np.array([0.0, 2.0]))
+        return ActionTable(np.array([0.0, *cut]), np.array([0.0, 2.0, 1.0]))
+
+    def trade_offs(self) -> tuple[ActionTable, ...]:
+        """Bands that keep half of the positives to all of them."""
+        return self.tried
 
     def decide(self, cases: Cases) -> TeamDecisions:
         """The model outside the band, the reader within."""

@@ -74,6 +74,10 @@ class DeferralPolicy(ABC):
     def describe(self) -> dict[str, Any]:
         """What was chosen, in plain values for JSON."""
 
+    def trade_offs(self) -> tuple[ActionTable, ...]:
+        """What it could have chosen on the same tuning readings, from specific to sensitive; empty where nothing."""
+        return ()
+
 
 class PolicyBuilder(Protocol):
     """Builds an unfitted policy; `options` is an instance of the class the member was registered with."""

@@ -61,6 +61,7 @@ class Learned(DeferralPolicy):
         self.options = options
         self.table = ActionTable(np.zeros(1), np.full(1, 2.0))
         self.cost = float("nan")
+        self.tried: tuple[ActionTable, ...] = ()
 
     def fit(self, tuning: Cases) -> DeferralPolicy:
         """Smooth the rates, then choose the cost of a missed positive."""
@@ -71,8 +72,8 @@ class Learned(DeferralPolicy):
         most_alarmed = float(tuning.opinions[~positive].mean())
         reading = self.options.reading_cost if self.options.goal == "workload" else 0.0
         best: tuple[float, float] | None = None
-        for cost in _COSTS:
-            table = _cheapest(rates, float(cost), reading)
+        self.tried = tuple(_cheapest(rates, float(cost), reading) for cost in _COSTS)
+        for cost, table in zip(_COSTS, self.tried, strict=True):
             team = table.decide(tuning)
             found = float(team.decisions[positive].mean())
             alarmed = float(team.decisions[~positive].mean())
@@ -89,6 +90,10 @@ class Learned(DeferralPolicy):
     def decide(self, cases: Cases) -> TeamDecisions:
         """The cheapest action at each score."""
         return self.table.decide(cases)
+
+    def trade_offs(self) -> tuple[ActionTable, ...]:
+        """The cheapest actions at every cost of a missed positive that was tried."""
+        return self.tried
 
     def describe(self) -> dict[str, Any]:
         """The intervals, and the cost of a missed positive that was chosen; NaN where people read everything."""

@@ -34,7 +34,8 @@ class TeamResult:
         differences: team less readers and team less model, of the same rates, on the same draws.
         readings: mean number of people who look at an image in the team.
         read_by_nobody: share of images that the model settles alone.
-        curves: points `(1 - specificity, sensitivity)`: the model's ROC curve and each reader's point.
+        curves: points `(1 - specificity, sensitivity)`: the model's ROC curve, each reader's point, and as `team` what
+            the policy could have chosen, with the number of people who look at an image in a third row.
         images: in the test readings.
         readers: among them.
         notes: what was left out.
@@ -180,7 +181,7 @@ def evaluate_team(
         },
         readings=value("readings"),
         read_by_nobody=value("read by nobody"),
-        curves=_curves(test),
+        curves=_curves(test, policy),
         images=len(np.unique(test.images)),
         readers=len(np.unique(test.readers)),
         notes=tuple(notes),
@@ -229,7 +230,7 @@ def _finish(sums: Float[np.ndarray, "K R"]) -> dict[str, Float[np.ndarray, " R"]
     return values
 
 
-def _curves(test: LabelCases) -> dict[str, Any]:
+def _curves(test: LabelCases, policy: DeferralPolicy) -> dict[str, Any]:
     cases = test.cases
     _, first = np.unique(test.images.astype(str), return_index=True)
     targets = cases.targets[first]
@@ -237,6 +238,17 @@ def _curves(test: LabelCases) -> dict[str, Any]:
     if 0 < targets.sum() < len(targets):
         roc = roc_curve(targets, cases.probabilities[first])
         curves["model"] = [roc.x.tolist(), roc.y.tolist()]
+        positive = cases.targets > 0
+        points = [
+            (
+                float(team.decisions[~positive].mean()),
+                float(team.decisions[positive].mean()),
+                float(team.readings.mean()),
+            )
+            for team in (table.decide(cases) for table in policy.trade_offs())
+        ]
+        if points:
+            curves["team"] = [list(axis) for axis in zip(*dict.fromkeys(points), strict=True)]
     for reader in np.unique(test.readers.astype(str)):
         rows = test.readers.astype(str) == reader
         positive = rows & (cases.targets > 0)
