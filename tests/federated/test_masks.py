@@ -71,6 +71,14 @@ def test_the_ring_has_room_for_every_sum_and_its_step_is_as_fine_as_that_allows(
         assert 4 * sites * Fraction(bound) * Fraction(ring.scale) >= 2**61
 
 
+def test_rounding_beyond_the_stated_bound_ends_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, values = Ring(1.0, 3), np.random.default_rng(0).random(50)
+    assert np.abs(ring.decode(ring.encode(values)) - values).max() <= ring.error
+    monkeypatch.setattr(np, "rint", np.ceil)
+    with pytest.raises(TrainingError, match="was rounded by"):
+        ring.encode(values * 2.0**-20)
+
+
 def test_nothing_is_clipped_silently() -> None:
     with pytest.raises(TrainingError, match="agreed on 1 at most"):
         Ring(1.0, 3).encode(np.array([1.5]))

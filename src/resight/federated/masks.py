@@ -92,6 +92,7 @@ class SiteMasks:
         self.public = PublicKeys(box, mask, identity.sign(session + box + mask))
         self._keys: dict[str, PublicKeys] = {}
         self._held: dict[str, tuple[bytes, bytes]] = {}
+        self._boxes: dict[bytes, bytes] = {}
         self._threshold = 0
         self._opened = False
 
@@ -163,8 +164,11 @@ class SiteMasks:
 
     def _cipher(self, theirs: PublicKeys, sender: str, receiver: str) -> Any:
         aead = require("cryptography.hazmat.primitives.ciphers.aead", extra="federated")
+        if theirs.box not in self._boxes:  # what two sites have in common serves both directions
+            self._boxes[theirs.box] = _exchanged(self._box, theirs.box)
         # A key for each direction and session: the nonce is never used twice.
-        return aead.ChaCha20Poly1305(agree(self._box, theirs.box, self._session, f"{sender} {receiver}".encode()))
+        key = _derived(self._boxes[theirs.box], self._session, f"{sender} {receiver}".encode())
+        return aead.ChaCha20Poly1305(key)
 
 
 def opened_sum(
@@ -213,11 +217,9 @@ def opened_sum(
     return total[:-1]
 
 
-def agree(private: Any, public: bytes, session: bytes, purpose: bytes = b"mask") -> bytes:
-    """A secret of 32 bytes that two sites have in common."""
-    x25519 = require("cryptography.hazmat.primitives.asymmetric.x25519", extra="federated")
-    shared = private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
-    return _derived(shared, session, purpose)
+def agree(private: Any, public: bytes, session: bytes) -> bytes:
+    """The seed of 32 bytes of the mask that two sites have in common."""
+    return _derived(_exchanged(private, public), session, b"mask")
 
 
 def stream(seed: bytes, session: bytes, length: int) -> Vector:
@@ -225,6 +227,11 @@ def stream(seed: bytes, session: bytes, length: int) -> Vector:
     ciphers = require("cryptography.hazmat.primitives.ciphers", extra="federated")
     cipher = ciphers.Cipher(ciphers.algorithms.ChaCha20(_derived(seed, session, b"stream"), bytes(16)), mode=None)
     return np.frombuffer(cipher.encryptor().update(bytes(8 * length)), np.uint64)
+
+
+def _exchanged(private: Any, public: bytes) -> bytes:
+    x25519 = require("cryptography.hazmat.primitives.asymmetric.x25519", extra="federated")
+    return private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
 
 
 def _derived(secret: bytes, session: bytes, purpose: bytes) -> bytes:

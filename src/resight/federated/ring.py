@@ -48,14 +48,19 @@ class Ring:
         """One site's values.
 
         Raises:
-            TrainingError: a value is not finite or beyond the bound.
+            TrainingError: a value is not finite or beyond the bound, or was rounded by more than `error` allows.
         """
         values = np.asarray(values, np.float64)
         largest = float(np.max(np.abs(values), initial=0.0))
         if not largest <= self.bound:
             found = f"a value of {largest:g} where all sites agreed on {self.bound:g} at most"
             raise TrainingError(found, where="secure aggregation")
-        return np.rint(values * self.scale).astype(np.int64).view(np.uint64)
+        steps = np.rint(values * self.scale)
+        furthest = float(np.max(np.abs(steps / self.scale - values), initial=0.0))
+        if furthest > 0.5 / self.scale:
+            found = f"a value was rounded by {furthest:g}"
+            raise TrainingError(found, where="secure aggregation", expected=f"{0.5 / self.scale:g} at most")
+        return steps.astype(np.int64).view(np.uint64)
 
     def decode(self, total: UInt64[np.ndarray, " V"]) -> Float[np.ndarray, " V"]:
         """A sum over sites.
