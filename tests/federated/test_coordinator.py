@@ -201,6 +201,35 @@ def test_too_few_sites_for_a_secure_sum_is_one_line(settings, data, tmp_path: Pa
     assert not (tmp_path / "3" / "server.safetensors").exists()
 
 
+def test_the_first_round_waits_for_the_sites_that_are_to_begin(settings, three, tmp_path: Path) -> None:
+    chosen = settings(rounds=2, begin_with=3)
+
+    class Late(InProcess):
+        """One site comes when it is waited for, and another leaves before the second round."""
+
+        there = ("a", "b")
+
+        def sites(self):
+            return self.there
+
+        def wait(self, count, known, timeout_s):
+            assert count == 3
+            self.there = ("a", "b", "c")
+            return self.there
+
+        def ask(self, requests, timeout_s):
+            replies = super().ask(requests, timeout_s)
+            self.there = ("a", "b") if "train" in {one.kind for one in requests.values()} else self.there
+            return replies
+
+    coordinator = Coordinator(chosen, Late(sites_of(chosen, three, tmp_path / "sites")), tmp_path)
+    coordinator.train()
+    assert [entry["names"] for entry in coordinator.history.rounds] == [["a", "b", "c"], ["a", "b"]]
+    few = Coordinator(chosen, InProcess(sites_of(chosen, {n: three[n] for n in "ab"}, tmp_path / "2")), tmp_path / "2")
+    with pytest.raises(TrainingError, match=r"2 of 3 sites are there.*lower federation\.begin_with"):
+        few.train()
+
+
 def test_strategies_that_must_see_updates_do_not_go_with_secure_sums(settings, tmp_path: Path) -> None:
     chosen = settings(strategy={"name": "median"}, privacy={"secure_aggregation": True})
     with pytest.raises(SettingsError, match=r"'median' must see single updates"):

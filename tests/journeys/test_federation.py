@@ -36,6 +36,8 @@ channels = 1
 name = "resnet"
 depth = 20
 width = 4
+[model.clinical]
+columns = ["age", "sex"]
 [training]
 optimizer = "sgd"
 momentum = 0.0
@@ -104,7 +106,8 @@ class Federation:
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
     write_phantom(PhantomOptions(images=120, size_px=64), tmp_path / "phantom")
-    table = pd.read_csv(tmp_path / "phantom" / "cohort.csv", dtype=str)[["image", "patient_id", "Effusion"]]
+    table = pd.read_csv(tmp_path / "phantom" / "cohort.csv", dtype=str)
+    table = table[["image", "patient_id", "age", "sex", "Effusion"]]
     site = pd.factorize(table["patient_id"])[0] % 3
     for number, name in enumerate(("north", "south", "west")):
         table[site == number].to_csv(tmp_path / f"{name}.csv", index=False)
@@ -141,6 +144,11 @@ def test_a_site_and_the_server_are_killed_and_come_back(federation: Federation, 
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "north" / "ledger.jsonl").read_text().splitlines()]
     assert kinds.count("train") >= 5
     assert "Traceback" not in "".join(federation.log(name) for name in federation.processes)
+    assert "west takes part with" in federation.log("server")
+    assert "west: fell silent during training" in federation.log("server")
+    assert "no server at 127.0.0.1" in federation.log("north")
+    manifest = json.loads((tmp_path / "server" / "bundle" / "manifest.json").read_text())
+    assert [column["name"] for column in manifest["encoding"]["columns"]] == ["age", "sex"]
 
 
 @pytest.mark.slow

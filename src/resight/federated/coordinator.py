@@ -97,7 +97,7 @@ class Coordinator:
             TrainingError: too few sites, or rounds that fail again and again.
         """
         federation, failures = self.settings.federation, 0
-        self.gather()
+        self.gather(0 if self._resume else federation.begin_with)
         self._prepare()
         while self.next_round < federation.rounds and self._within_budget():
             try:
@@ -121,8 +121,11 @@ class Coordinator:
             self.progress("rounds", self.next_round, federation.rounds, detail)
         return self.shared
 
-    def gather(self) -> list[str]:
+    def gather(self, at_least: int = 0) -> list[str]:
         """Greet sites that are new or back, and wait until there are enough.
+
+        Args:
+            at_least: how many, where that is more than a round needs.
 
         Returns:
             Sites that can be asked now.
@@ -131,7 +134,7 @@ class Coordinator:
             TrainingError: too few of them came in time.
         """
         federation, secure = self.settings.federation, self.settings.federation.privacy.secure_aggregation
-        fewest = max(federation.min_sites, FEWEST_SITES if secure else 1)
+        fewest = max(federation.min_sites, at_least, FEWEST_SITES if secure else 1)
         refused: set[str] = set()
         self._greet(self.transport.sites(), refused)
         while len(present := self._present()) < fewest:
@@ -140,9 +143,10 @@ class Coordinator:
             came = self.transport.wait(len(refused & set(self.transport.sites())) + fewest, known, federation.timeout_s)
             new = [name for name in came if name not in self.members and name not in refused]
             if not new and len(self._present()) < fewest:
-                at_least = secure and fewest == FEWEST_SITES
-                found = f"{len(present)} of {fewest} sites are there{' for secure aggregation' if at_least else ''}"
-                fix = "Start more sites" + ("." if at_least else ", or lower federation.min_sites.")
+                masked = secure and fewest == FEWEST_SITES
+                found = f"{len(present)} of {fewest} sites are there{' for secure aggregation' if masked else ''}"
+                option = "begin_with" if at_least == fewest else "min_sites"
+                fix = "Start more sites" + ("." if masked else f", or lower federation.{option}.")
                 reasons = "; ".join(sorted({str(r["reason"]) for r in self.history.refusals if r["site"] in refused}))
                 raise TrainingError(found, where=reasons, fix=fix)
             self._greet(came, refused)

@@ -60,6 +60,9 @@ class FederationOptions(Options):
     weight_by: Literal["cases", "equal"] = Field(default="cases", description="what a site's update counts")
     participation: float = Field(default=1.0, gt=0, le=1, description="share of the sites drawn in a round")
     min_sites: int = Field(default=2, gt=0, description="updates without which a round is not put together")
+    begin_with: int = Field(
+        default=0, ge=0, description="sites that the first round waits for, as they agree on columns; 0: min_sites"
+    )
     timeout_s: float = Field(default=3600.0, gt=0, description="how long the server waits for sites")
     privacy: PrivacyOptions = Field(default_factory=PrivacyOptions)
     audit: SiteAuditOptions = Field(default_factory=SiteAuditOptions)

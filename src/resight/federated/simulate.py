@@ -186,7 +186,13 @@ def sites_of(settings: FederatedSettings, data: Mapping[str, SiteData], folder: 
 def plain_settings(settings: FederatedSettings) -> FederatedSettings:
     """The same training without strategy or protection: as many rounds, epochs and steps."""
     federation: FederationOptions = settings.federation.model_copy(
-        update={"strategy": StrategyChoice(), "privacy": PrivacyOptions(), "min_sites": 1, "participation": 1.0}
+        update={
+            "strategy": StrategyChoice(),
+            "privacy": PrivacyOptions(),
+            "min_sites": 1,
+            "begin_with": 0,
+            "participation": 1.0,
+        }
     )
     simulation = settings.simulation.model_copy(update={"absent": {}})
     return settings.model_copy(update={"federation": federation, "simulation": simulation})
