@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from resight.evaluation import BudgetPoint, Budgets, Calibration, LabelCalibration
 from resight.explain import build_explainer
-from resight.models import load_bundle
+from resight.models import Manifest, ModelOptions, build_classifier, load_bundle, save_bundle
+from resight.models.exits import ExitOptions
+from resight.preprocess import Recipe
 
 ADAPTIVE = ("--set", 'model.exits.after=["stage2", "stage3"]', "--set", "model.backbone.gate_target=0.6")
 
@@ -96,3 +100,34 @@ def test_the_bundle_is_explained_whole_and_at_its_exits(adaptive_run: Path, phan
         maps = build_explainer("gradcam").explain(network, images)
         assert maps.shape == (1, 2, *images.shape[2:])
         assert maps.isfinite().all()
+
+
+def test_a_budget_that_costs_a_group_its_sensitivity_is_named_or_refused(
+    resight: Callable, phantom: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    backbone = {"name": "resnet", "depth": 10, "width": 4}
+    model = ModelOptions(backbone=backbone, exits=ExitOptions(after=("stage2",))).resolved()
+    same = Calibration(task="binary", labels=(LabelCalibration(),))
+    fall = "Effusion, sex F: sensitivity 0.900 becomes 0.600 (30 positives, -0.450 to -0.150)"
+
+    def point(share: float, margin: float | None, **facts: Any) -> BudgetPoint:
+        return BudgetPoint(share=share, margins=(margin,), calibrations=(same, same), falls=(fall,), **facts)
+
+    budgets = Budgets(
+        exits=("stage2",),
+        deciding=(0.5,),
+        whole_flops=1,
+        points=(point(0.4, 0.0, refused=True), point(0.7, 1.0)),
+    )
+    network = build_classifier(model, labels=("Effusion",), channels=1, dims=2)
+    manifest = Manifest(
+        labels=("Effusion",), task="binary", recipe=Recipe(size_px=(32, 32)), model=model, budgets=budgets
+    )
+    save_bundle(tmp_path / "bundle", network, manifest)
+    refused = resight("predict", tmp_path / "bundle", phantom / "images", "--budget", 0.5)
+    assert refused.code == 3
+    assert f"budget = 0.5 is refused, for {fall}. Give at least 0.70." in refused.complaint
+    named = resight("predict", tmp_path / "bundle", phantom / "images", "--budget", 0.8, "--out", tmp_path / "p.csv")
+    assert named.code == 0, named.err
+    assert fall in " ".join(named.err.split())
