@@ -1,242 +1,265 @@
 """What exits and gates save, and what they cost: AUROC against FLOPs and against measured time.
 
-    python benchmarks/adaptive.py --out benchmarks/results/adaptive
+    python benchmarks/adaptive.py --development
+    python benchmarks/adaptive.py
 
-A ResNet-18 of half width is trained from scratch as it is, with exits after stages 1 to 3, and with gates, on the
-phantom cohort and on children's chest X-rays; each seed has another split and other weights. Limits and thresholds are
-fitted on the validation images; all figures are from the test images. The budget of 0.7 was set before any result was
-seen. Finished runs are kept in `runs.json`, so that the command goes on where it stopped.
+A ResNet-18 of half width is trained as it is, with exits after stages 1 to 3, and with gates, on the phantom cohort
+and on children's chest X-rays, for 16 epochs each. Each seed has another split and other weights. Limits and thresholds
+are fitted on the validation images; figures are from the test images, differences paired image by image. Exits that are
+*matched* also learn the last classifier's logits. Networks that learn without exits or gates for the first 8 epochs
+(*started*) were compared on the validation images of another seed (`--development`). Time is processor time of one
+thread for one image alone, taking turns with the plain network. Finished runs are kept in `runs.json`, so that the
+command goes on where it stopped.
 """
 
 import argparse
 import json
 import time
-from collections import defaultdict
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from adaptive_page import page
 
+from resight.blocks import ResidualUnit
 from resight.cohorts import PhantomOptions, write_phantom
+from resight.errors import SettingsError
+from resight.evaluation import BudgetPoint, EvaluationOptions, Left, compare, evaluate, mean_auroc
 from resight.experiments import ExperimentSettings
 from resight.experiments.budgets import study_budgets
 from resight.experiments.judge import judge
-from resight.experiments.members import train_members
-from resight.experiments.prepare import prepare
+from resight.experiments.members import Ensemble, train_members
+from resight.experiments.prepare import Prepared, prepare
+from resight.models import Classifier
 from resight.models.adaptive import measure_costs, run_within
-from resight.settings import validate, write_json
-from resight.types import silent
+from resight.predictions import Predictions, scores_of
+from resight.settings import plain, validate, write_json
+from resight.types import MetricValue, silent
 
 SEEDS = (0, 1, 2)
-BUDGETS = (0.7, 0.5)
-PLAIN = {"name": "resnet", "depth": 18, "width": 32}
+DEVELOPMENT = 9
+BUDGETS = (0.7, 0.8, 0.65, 0.6, 0.5)
+EPOCHS = 16
+BACKBONE = {"name": "resnet", "depth": 18, "width": 32}
+EXITS = {"after": ["stage1", "stage2", "stage3"]}
+MATCHED = {**EXITS, "matching": 0.05}
+GATES = {**BACKBONE, "gate_target": 0.8}
+FEWER = {**BACKBONE, "gate_target": 0.6}
+FIRST = "first half"
 MODELS = {
-    "plain": {"backbone": PLAIN},
-    "exits": {"backbone": PLAIN, "exits": {"after": ["stage1", "stage2", "stage3"]}},
-    "gates": {"backbone": {**PLAIN, "gate_target": 0.6}},
+    FIRST: {"backbone": BACKBONE},
+    "plain": {"backbone": BACKBONE},
+    "exits": {"backbone": BACKBONE, "exits": EXITS},
+    "exits, matched": {"backbone": BACKBONE, "exits": MATCHED},
+    "exits, started": {"backbone": BACKBONE, "exits": EXITS},
+    "exits, started and matched": {"backbone": BACKBONE, "exits": MATCHED},
+    "gates": {"backbone": GATES},
+    "gates to 0.6": {"backbone": FEWER},
+    "gates to 0.6, started": {"backbone": FEWER},
+    "both": {"backbone": GATES, "exits": MATCHED},
 }
+JUDGED = ("plain", "both", "exits, matched", "gates", "exits")
+DEVELOPED = tuple(model for model in MODELS if model not in (FIRST, "exits, matched"))
 FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Pneumothorax")
 SIZE_PX = 96
+SPLITS = ("train", "validation", "test")
+TIMED, REPEATS, PROFILED = 64, 5, 64
 
 
-def cohorts(scratch: Path) -> dict[str, dict[str, object]]:
+def cohorts(scratch: Path) -> dict[str, tuple[dict[str, object], list[float]]]:
+    """Each cohort, and the shares of its parts."""
     phantom = scratch / "phantom"
     if not (phantom / "cohort.csv").exists():
-        write_phantom(PhantomOptions(images=800, size_px=SIZE_PX, findings=FINDINGS, prevalence=0.25, seed=0), phantom)
+        options = PhantomOptions(images=1600, size_px=SIZE_PX, findings=FINDINGS, prevalence=0.25, seed=0)
+        write_phantom(options, phantom)
     pneumonia = "../shared/data/cxr_pneumonia_kermany/index.csv"
     return {
-        "phantom": {"path": str(phantom / "cohort.csv"), "labels": FINDINGS},
-        "pneumonia": {"path": pneumonia, "label_column": "label", "positive": "PNEUMONIA"},
+        "phantom": ({"path": str(phantom / "cohort.csv"), "labels": FINDINGS}, [0.45, 0.2, 0.35]),
+        "pneumonia": ({"path": pneumonia, "label_column": "label", "positive": "PNEUMONIA"}, [0.55, 0.2, 0.25]),
     }
 
 
-def settings_for(cohort: dict[str, object], model: str, seed: int, store: Path) -> ExperimentSettings:
-    return validate(
+def trained(name: str, model: str, seed: int, scratch: Path) -> tuple[ExperimentSettings, Prepared, Ensemble]:
+    """A network from its checkpoint, trained first where there is none; one that is started starts from another."""
+    (cohort, fractions), options = cohorts(scratch)[name], dict(MODELS[model])
+    if "started" in model:
+        trained(name, FIRST, seed, scratch)
+        options["weights"] = str(folder_of(name, FIRST, seed, scratch) / "member-0" / "best.safetensors")
+    epochs = EPOCHS // 2 if model == FIRST or "started" in model else EPOCHS
+    settings = validate(
         ExperimentSettings,
         {
             "cohort": cohort,
-            "split": {"fractions": [0.6, 0.15, 0.25], "seed": seed},
+            "split": {"fractions": fractions, "seed": seed},
             "recipe": {"size_px": [SIZE_PX, SIZE_PX], "channels": 1},
             "augmentation": {"rotate_deg": 5.0, "scale": 0.05, "translate": 0.03, "gain": 0.1},
-            "model": MODELS[model],
-            "training": {"epochs": 10, "precision": "bf16", "threads": 1, "seed": seed},
-            "evaluation": {"bootstrap": 500},
-            "store": {"folder": str(store)},
+            "model": options,
+            "training": {"epochs": epochs, "precision": "bf16", "threads": 1, "seed": seed},
+            "evaluation": {"bootstrap": 200},
+            "budget": {"timed_images": 0},
+            "store": {"folder": str(scratch / "store" / name)},
         },
         where="benchmarks/adaptive.py",
     )
-
-
-def one_run(name: str, cohort: dict[str, object], model: str, seed: int, scratch: Path) -> dict[str, object]:
-    settings = settings_for(cohort, model, seed, scratch / "store" / name)
     prepared = prepare(settings, scratch / "store" / name, silent)
-    ensemble = train_members(settings, prepared, scratch / f"{name}-{model}-{seed}", resume=True, progress=silent)
+    folder = folder_of(name, model, seed, scratch)
+    return settings, prepared, train_members(settings, prepared, folder, resume=True, progress=silent)
+
+
+def folder_of(name: str, model: str, seed: int, scratch: Path) -> Path:
+    """Where the checkpoints of a network are."""
+    return scratch / f"{name}-{model.replace(',', '').replace(' ', '-')}-{seed}"
+
+
+def one_run(name: str, model: str, seed: int, scratch: Path, *, development: bool) -> dict[str, object]:
+    """Everything that is told of one network; of the validation images alone in development."""
+    settings, prepared, ensemble = trained(name, model, seed, scratch)
+    if model == "plain":
+        rows, cohort = ensemble.validation, prepared.cohort
+        auroc = mean_auroc(ensemble.logits[rows], cohort.targets()[rows], cohort.mask()[rows])
+        found = {"validation": auroc, "images": {split: int(prepared.in_split(split).sum()) for split in SPLITS}}
+        return found if development else found | {"auroc": _auroc(answers(prepared, ensemble))}
     judged = judge(settings, prepared, ensemble)
-    found: dict[str, object] = {
-        "auroc": judged.evaluation.macro["auroc"].value,
-        "train": int(prepared.in_split("train").sum()),
-        "test": int(prepared.in_split("test").sum()),
-    }
-    network = ensemble.models[0].eval()
-    images = [
-        torch.from_numpy(np.array(prepared.store[int(row)])[None])
-        for row in prepared.rows[prepared.in_split("test")][:64]
-    ]
-    found["profile"] = {"whole": profiled(network, network, images)}
-    found["flops"] = measure_costs(network, (1, SIZE_PX, SIZE_PX)).whole
     study = study_budgets(settings, prepared, ensemble, judged, silent)
-    if study is None:
+    assert study is not None
+    points = study.budgets.points
+    found = {
+        "validation": study.budgets.whole_auroc,
+        "points": [{"share": point.share, "validation": point.auroc} for point in points],
+    }
+    if development:
         return found
-    found["study"] = study.to_dict()
-    found["points"] = [point.share for point in study.budgets.points]
+    network, plain_network = ensemble.models[0].eval(), trained(name, "plain", seed, scratch)[2]
+    whole, plain_table = answers(prepared, ensemble), answers(prepared, plain_network)
+    found |= {"auroc": _auroc(whole), "less plain": difference(plain_table, whole), "budgets": {}}
+    images = [torch.from_numpy(np.array(prepared.store[int(row)])[None]) for row in rows_of_test(prepared)]
+    found["calls"] = {"whole": calls(network, network, images[:PROFILED])}
     costs = measure_costs(network, (1, SIZE_PX, SIZE_PX))
     for budget in BUDGETS:
-        if min(found["points"]) > budget:
+        try:
+            point = study.budgets.choose(budget, where=name)
+        except SettingsError as error:
+            found["budgets"][str(budget)] = {"none": str(error)}
             continue
-        point = study.budgets.choose(budget, where=name)
 
-        def run(image: torch.Tensor, point=point) -> object:
+        def within(image: torch.Tensor, point: BudgetPoint = point) -> Left:
             return run_within(network, image, point, study.budgets.deciding, prepared.cohort.task, costs)
 
-        found["profile"][str(budget)] = profiled(network, run, images)
+        result = study.results[points.index(point)]
+        with torch.inference_mode():
+            left = within(torch.cat(images))
+        table = answers(prepared, ensemble, left.probabilities)
+        found["budgets"][str(budget)] = {
+            "share": float(left.share.mean()),
+            "auroc": _auroc(table),
+            "less plain": difference(plain_table, table),
+            "less itself": difference(whole, table),
+            "groups": len(result.groups),
+            "groups that fall": [str(g) for g in result.groups if g.high is not None and g.high < 0],
+            "named when used": result.falls,
+            "exits": result.exits,
+            "time": took(plain_network.models[0].eval(), within, images[:TIMED]),
+            "calls": calls(network, within, images[:PROFILED]),
+        }
     return found
 
 
-def profiled(network: torch.nn.Module, run, images: list[torch.Tensor]) -> dict[str, dict[str, float]]:
-    """Calls and milliseconds of each residual unit's branch and each exit over the images, one by one, in fp32."""
-    parts = dict(network.exits.named_children())
-    for name, unit in network.backbone.named_modules():
-        if hasattr(unit, "attention") and hasattr(unit, "conv1"):
-            parts[name] = unit.conv1, unit.last_norm
-    calls, took, began = defaultdict(int), defaultdict(float), {}
+def rows_of_test(prepared: Prepared) -> np.ndarray:
+    """Of the store."""
+    return prepared.rows[prepared.in_split("test")]
 
-    def enter(name):
-        return lambda *_: began.update({name: time.perf_counter()})
 
-    def leave(name):
-        def hook(*_):
-            calls[name] += 1
-            took[name] += 1000 * (time.perf_counter() - began[name])
+def answers(prepared: Prepared, ensemble: Ensemble, probabilities: np.ndarray | None = None) -> Predictions:
+    """The test images with probabilities of a budget, or of the network as it is."""
+    test = prepared.in_split("test")
+    cohort = prepared.cohort.rows(test)
+    if probabilities is None:
+        probabilities = scores_of(ensemble.logits[test], cohort.task)
+    return Predictions.from_arrays(
+        cohort.table[["image", "patient_id"]].reset_index(drop=True),
+        cohort.labels,
+        cohort.task,
+        score=probabilities,
+        probability=probabilities,
+        target=cohort.targets(),
+    )
+
+
+def _auroc(table: Predictions) -> float:
+    return evaluate(table, EvaluationOptions(bootstrap=0)).macro["auroc"].value
+
+
+def difference(before: Predictions, after: Predictions) -> MetricValue:
+    """Of the mean AUROC over labels, paired, with an interval by patient."""
+    found = compare(before, after, EvaluationOptions(bootstrap=400))
+    return found.labels[0].difference if len(after.labels) == 1 else found.macro
+
+
+def took(
+    network: Classifier, within: Callable[[torch.Tensor], Left], images: list[torch.Tensor]
+) -> dict[str, float | int]:
+    """Processor milliseconds of one image alone, both ways in turn; median of the repeats, mean over images."""
+    spent = np.empty((2, REPEATS, len(images)))
+    with torch.inference_mode():
+        network(images[0]), within(images[0])  # the first one warms up
+        for repeat in range(REPEATS):
+            for number, image in enumerate(images):
+                for way, run in enumerate((network, within)):
+                    began = time.process_time()
+                    run(image)
+                    spent[way, repeat, number] = 1000 * (time.process_time() - began)
+    plain_ms, ms = np.median(spent, axis=1).mean(axis=1)
+    return {"plain ms": plain_ms, "ms": ms, "gain": plain_ms / ms, "images": len(images)}
+
+
+def calls(network: Classifier, run: Callable[[torch.Tensor], object], images: list[torch.Tensor]) -> dict[str, int]:
+    """How often the branch of each residual unit, and each exit, is computed for the images, one by one."""
+    parts = {name: unit.conv1 for name, unit in network.backbone.named_modules() if isinstance(unit, ResidualUnit)}
+    parts |= {f"exit after {name}": part for name, part in network.exits.named_children()}
+    counts = dict.fromkeys(parts, 0)
+
+    def counting(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            counts[name] += 1
 
         return hook
 
-    hooks = []
-    for name, part in parts.items():
-        first, last = part if isinstance(part, tuple) else (part, part)
-        hooks += [first.register_forward_pre_hook(enter(name)), last.register_forward_hook(leave(name))]
+    hooks = [part.register_forward_hook(counting(name)) for name, part in parts.items()]
     with torch.inference_mode():
-        run(images[0])
-        calls.clear(), took.clear()
         for image in images:
             run(image)
     for hook in hooks:
         hook.remove()
-    return {name: {"calls": calls[name], "ms": round(took[name], 2)} for name in parts}
-
-
-def bought(run: dict[str, object], budget: float) -> dict[str, object] | None:
-    """The result of the best point within a budget."""
-    within = [number for number, share in enumerate(run["points"]) if share <= budget + 1e-9]
-    return run["study"]["results"][within[-1]] if within else None
-
-
-def page(runs: dict[str, dict[str, object]]) -> str:
-    lines = ["# Less work per image", "", " ".join((__doc__ or "").split("\n\n")[2].split()), ""]
-    seeds = [seed for seed in SEEDS if all(f"{c}/{m}/{seed}" in runs for c in ("phantom", "pneumonia") for m in MODELS)]
-    for cohort in ("phantom", "pneumonia"):
-        plain = [runs[f"{cohort}/plain/{seed}"] for seed in seeds]
-        mean = np.mean([run["auroc"] for run in plain])
-        lines += [f"## {cohort}: {plain[0]['train']} training images, {plain[0]['test']} test images", ""]
-        lines += [
-            f"Seeds: {', '.join(map(str, seeds))}. The plain network: AUROC {mean:.4f}.",
-            "",
-        ]
-        lines += ["| network | budget | seed | FLOPs | AUROC whole | AUROC | change, 95 % interval | time | falls |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
-        for model in ("exits", "gates"):
-            for budget in BUDGETS:
-                for seed in seeds:
-                    run = runs[f"{cohort}/{model}/{seed}"]
-                    lines.append(f"| {model} | {budget} | {seed} | " + _cells(run, bought(run, budget)) + " |")
-                lines.append(
-                    f"| {model} | {budget} | mean | "
-                    + _means([runs[f"{cohort}/{model}/{seed}"] for seed in seeds], budget, plain)
-                    + " |"
-                )
-        lines += ["", *_exits(runs[f"{cohort}/exits/0"]), *_profile(runs, cohort)]
-    return "\n".join(lines) + "\n"
-
-
-def _cells(run: dict[str, object], got: dict[str, object] | None) -> str:
-    if got is None:
-        return f"none below {min(run['points']):.2f} | {run['auroc']:.4f} | | | |"
-    change = got["change"]
-    gap = "not estimable" if change["value"] is None else f"{change['value']:+.4f}"
-    if change["low"] is not None:
-        gap += f" ({change['low']:+.4f} to {change['high']:+.4f})"
-    gain = run["study"]["whole_seconds"] / got["seconds"]
-    falls = [g for g in got["groups"] if g["high"] is not None and g["high"] < 0]
-    counted = f"{len(falls)} of {len(got['groups'])}"
-    return f"{got['share']:.2f} | {run['auroc']:.4f} | {got['auroc']:.4f} | {gap} | x{gain:.2f} | {counted}"
-
-
-def _means(runs: list[dict[str, object]], budget: float, plain: list[dict[str, object]]) -> str:
-    got = [(run, bought(run, budget)) for run in runs]
-    if any(point is None for _, point in got):
-        return "| | | | |"
-    share = np.mean([point["share"] for _, point in got])
-    whole, auroc = np.mean([run["auroc"] for run, _ in got]), np.mean([point["auroc"] for _, point in got])
-    gain = np.mean([run["study"]["whole_seconds"] / point["seconds"] for run, point in got])
-    gap = f"{auroc - whole:+.4f} to itself, {auroc - np.mean([run['auroc'] for run in plain]):+.4f} to plain"
-    return f"{share:.2f} | {whole:.4f} | {auroc:.4f} | {gap} | x{gain:.2f} |"
-
-
-def _exits(run: dict[str, object]) -> list[str]:
-    got = bought(run, BUDGETS[0])
-    if got is None:
-        return []
-    lines = [f"Exits against difficulty at a budget of {BUDGETS[0]} (seed 0): Brier score of the whole network.", ""]
-    lines += ["| left at | images | Brier |", "|---|---|---|"]
-    for row in got["exits"]:
-        brier = row["brier"]["value"]
-        lines.append(f"| {row['name']} | {row['images']} | {'' if brier is None else f'{brier:.4f}'} |")
-    return [*lines, ""]
-
-
-def _profile(runs: dict[str, dict[str, object]], cohort: str) -> list[str]:
-    lines = ["Calls and milliseconds of every part over 64 test images, one by one (seed 0):", ""]
-    lines += ["| part | exits, whole | exits, 0.7 | gates, whole | gates, 0.7 |", "|---|---|---|---|---|"]
-    ways = [
-        runs[f"{cohort}/{model}/0"]["profile"].get(way, {}) for model in ("exits", "gates") for way in ("whole", "0.7")
-    ]
-    for name in dict.fromkeys(name for way in ways for name in way):
-        cells = [f"{way[name]['calls']} calls, {way[name]['ms']:.1f} ms" if name in way else "" for way in ways]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    return counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--development", action="store_true", help="another seed, validation images only")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/adaptive"))
     parser.add_argument("--scratch", type=Path, default=Path("runs/adaptive"))
-    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after that")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    kept = given.out / "runs.json"
+    kept = given.out / ("development.json" if given.development else "runs.json")
     runs = json.loads(kept.read_text()) if kept.exists() else {}
     began = time.monotonic()
-    for seed in SEEDS:
-        for name, cohort in cohorts(given.scratch).items():
-            for model in MODELS:
-                if (key := f"{name}/{model}/{seed}") in runs:
-                    continue
-                if time.monotonic() - began > 60 * given.minutes:
-                    return
-                runs[key] = one_run(name, cohort, model, seed, given.scratch)
-                write_json(kept, runs)
-                print(key, runs[key]["auroc"], flush=True)
-        (given.out / "adaptive.md").write_text(page(runs), encoding="utf-8")
+    models, seeds = (DEVELOPED, (DEVELOPMENT,)) if given.development else (JUDGED, SEEDS)
+    for model, seed, name in product(models, seeds, cohorts(given.scratch)):
+        key = f"{name}/{model}/{seed}"
+        if key in runs:
+            continue
+        if time.monotonic() - began > 60 * given.minutes:
+            raise SystemExit("time is over")
+        runs[key] = plain(one_run(name, model, seed, given.scratch, development=given.development))
+        write_json(kept, runs)
+        print(key, runs[key]["validation"], round(time.monotonic() - began), flush=True)
+    if not given.development:
+        words = (__doc__ or "").split("\n\n")[2]
+        (given.out / "adaptive.md").write_text(page(words, runs, BUDGETS), encoding="utf-8")
 
 
 if __name__ == "__main__":

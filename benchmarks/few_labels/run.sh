@@ -9,15 +9,15 @@ findings="Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia P
 first='["Atelectasis", "Effusion", "Mass", "Pneumonia", "Consolidation", "Emphysema", "Pleural_Thickening"]'
 second='["Cardiomegaly", "Infiltration", "Nodule", "Pneumothorax", "Edema", "Fibrosis", "Hernia"]'
 
-# Weights from images without labels, against fresh ones.
-for seed in 0 1 2; do
-    for study in pretrain pretrain_findings; do
-        [ -f "$runs/$study$seed/backbone.safetensors" ] ||
-            resight pretrain "$here/$study.toml" --set "training.seed=$seed" --out "$runs/$study$seed" --resume
-    done
+# Weights from images without labels, against fresh ones; SEEDS="0 1 2" for more than one.
+folders=()
+for seed in ${SEEDS:-0}; do
+    folder="$runs/pretrained$seed"
+    [ -f "$folder/backbone.safetensors" ] ||
+        resight pretrain "$here/pretrain.toml" --set "training.seed=$seed" --out "$folder" --resume
+    folders+=("$folder")
 done
-python "$here/probe.py" "$runs"/pretrain[012] --store "$runs/store_pneumonia" --out "$results/probe.json"
-python "$here/probe.py" "$runs"/pretrain_findings[012] --store "$runs/store_findings" --out "$results/probe_findings.json"
+python "$here/probe.py" "${folders[@]}" --store "$runs/store_pneumonia" --out "$results/probe.json"
 
 for study in pneumonia findings; do
     [ -d "$runs/few_$study" ] || resight train "$here/$study.toml" --out "$runs/few_$study"
