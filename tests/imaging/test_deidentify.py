@@ -7,6 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -249,6 +250,18 @@ def test_burned_in_text_is_warned_of(tmp_path, more, warned):
     planted(generate_uid(), **more).save_as(tmp_path / "in" / "a.dcm", enforce_file_format=True)
     notes = run(tmp_path / "in", tmp_path).log["notes"][0]
     assert (warned in notes) if warned else "pixels" not in notes
+
+
+@pytest.mark.parametrize("words", ["MUELLER^HANNA 1961", "L"])
+def test_text_in_the_pixels_is_seen_whatever_the_header_says_and_a_side_marker_is_none(tmp_path, words):
+    (tmp_path / "in").mkdir()
+    pixels = np.full((400, 500), 70, np.uint8)
+    cv2.putText(pixels, words, (20, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2, cv2.LINE_AA)
+    shape = {"Rows": 400, "Columns": 500, "PixelData": pixels.tobytes(), "BurnedInAnnotation": "NO"}
+    planted(generate_uid(), **shape).save_as(tmp_path / "in" / "a.dcm", enforce_file_format=True)
+    notes = run(tmp_path / "in", tmp_path).log["notes"][0]
+    assert ("the pixels show 1 rows of what looks like text" in notes) == (len(words) > 3)
+    assert words not in notes or len(words) == 1
 
 
 def test_a_path_in_place_of_a_uid_leads_nowhere(tmp_path):

@@ -4,7 +4,8 @@ The profile is applied to every level of nesting, not only to the top. Private e
 information go. UIDs and patients get new ones, computed from the old ones and a secret, so that what belonged together
 still does. Whatever names the patient in the old header is then looked for in all that is left.
 
-The pixels are not changed: what is burned into them stays. Images that may carry text are named in the log.
+The pixels are not changed: what is burned into them stays. Images that may carry text, by their header or by what their
+pixels look like, are named in the log.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 
 from resight.errors import ImageError, require
+from resight.imaging.burned_in import text_rows
+from resight.imaging.dicom import read_dicom
 from resight.imaging.dicom_file import code, guarded, open_dicom, transfer_syntax
+from resight.imaging.display import VOI
 
 Dates = Literal["remove", "shift"]
 
@@ -99,15 +103,14 @@ def deidentify_file(path: Path, secret: bytes, dates: Dates = "remove") -> Deide
         blanked = _clean(dataset, words, _shift(secret, old) if dates == "shift" else None, where)
         patient = new_patient(secret, old)
         _describe(dataset, patient, dates)
-        burned = _burned_in(dataset)
+        burned = [note for note in (_burned_in(dataset), _looks_written(dataset, path)) if note]
         data = _written(dataset, syntax)
         uids = [str(dataset.get(key) or "none") for key in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
         if not all(re.fullmatch(r"none|[0-9.]+", uid) for uid in uids):  # they become a path
             raise ImageError("study, series or instance UID is no UID", where=where)
     if blanked:
         notes.append(f"{blanked} elements repeated an identity and were emptied")
-    if burned:
-        notes.append(burned)
+    notes += burned
     return Deidentified(data, f"{'/'.join(uids)}.dcm", patient, old, tuple(notes))
 
 
@@ -277,6 +280,20 @@ def _burned_in(dataset: Dataset) -> str:
     if stated == "YES":
         return "text is burned into the pixels, says the header: it was not removed"
     return f"text may be burned into the pixels of {modality}: look at them" if modality in _BURNED_IN else ""
+
+
+def _looks_written(dataset: Dataset, path: Path) -> str:
+    """Whether rows of letters are to be seen on the first, middle or last frame, whatever the header states."""
+    if "PixelData" not in dataset:
+        return ""
+    try:
+        pixels = read_dicom(path, VOI()).pixels
+    except ImageError:
+        return "the pixels cannot be decoded here, so that nobody looked for text in them"
+    depth = 1 if pixels.ndim == 3 else pixels.shape[1]
+    planes = [pixels if pixels.ndim == 3 else pixels[:, place] for place in sorted({0, depth // 2, depth - 1})]
+    most = max(len(text_rows(plane)) for plane in planes)
+    return f"the pixels show {most} rows of what looks like text: look at them, it was not removed" if most else ""
 
 
 def _written(dataset: Dataset, syntax: UID) -> bytes:
