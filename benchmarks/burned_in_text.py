@@ -45,9 +45,9 @@ CLEAN = {"cxr_covid_multimodal": (1, 2), "cxr_pneumonia_kermany": (1, 4), "brain
 _SEEN = 60
 
 
-def images(data: Path, name: str) -> Iterator[tuple[str, Pixels]]:
+def images(data: Path, name: str, thin: int) -> Iterator[tuple[str, Pixels]]:
     first, step = CLEAN[name]
-    for path in sorted((data / name / "images").rglob("*.*"))[first::step]:
+    for path in sorted((data / name / "images").rglob("*.*"))[first :: step * thin]:
         yield path.name, read(path, voi=VOI()).pixels
 
 
@@ -73,7 +73,7 @@ def share(found: list[bool]) -> dict[str, Any]:
     return {"found": sum(found), "of": len(found), "interval": [round(low, 3), round(high, 3)]}
 
 
-def measure(data: Path, pictures: Path | None) -> dict[str, Any]:
+def measure(data: Path, pictures: Path | None, thin: int) -> dict[str, Any]:
     draw = random.Random(7)
     sizes: dict[str, list[bool]] = {}
     places: dict[str, list[bool]] = {}
@@ -81,7 +81,7 @@ def measure(data: Path, pictures: Path | None) -> dict[str, Any]:
     flagged: dict[str, Any] = {}
     for name in CLEAN:
         names, count = [], 0
-        for file, pixels in images(data, name):
+        for file, pixels in images(data, name, thin):
             count += 1
             if rows := text_rows(pixels):
                 names.append(file)
@@ -99,6 +99,7 @@ def measure(data: Path, pictures: Path | None) -> dict[str, Any]:
                     places.setdefault(place, []).append(found)
         flagged[name] = {"images": count, "flagged": names}
     return {
+        "one image in": thin,
         "drawn text by size of font over longer side": {size: share(found) for size, found in sizes.items()},
         "of 0.024 and more, by place": {place: share(found) for place, found in places.items()},
         "text that hardly differs from its ground": share(faint),
@@ -128,9 +129,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the real images")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for what was flagged, to be looked at")
+    parser.add_argument("--thin", type=int, default=1, help="look at every nth image only")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    text = json.dumps(measure(options.data, options.pictures), indent=2) + "\n"
+    text = json.dumps(measure(options.data, options.pictures, options.thin), indent=2) + "\n"
     print(text, end="")
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")

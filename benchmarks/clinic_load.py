@@ -148,7 +148,7 @@ def measure(folder: Path, seconds: float, image: bytes) -> dict[str, Any]:
             rate = requests / STEADY_S
             steady = asking.at_random(rate, seconds, seed=1)
         samples = [*memory.samples, (round(seconds), memory_mb(service.process))]
-        first_minute = [(moment, size) for moment, size in samples if moment >= 60]
+        settled = [size for moment, size in samples if moment >= min(60, seconds)]
         overload = asking.without_pause(4 * IN_FLIGHT, OVERLOAD_S)
         highest = memory_mb(service.process)
         after = asking.at_random(rate, AFTER_S, seed=2)
@@ -158,7 +158,7 @@ def measure(folder: Path, seconds: float, image: bytes) -> dict[str, Any]:
             "requests worked on at once, at most": IN_FLIGHT,
             "rush": f"{requests:.0f} requests: {RUSH_S // 60} minutes at {RUSH_PER_S:g} a second, in {STEADY_S:g} s",
             "steady": steady,
-            "memory (MB) after one minute and at the end of it": [first_minute[0][1], samples[-1][1]],
+            "memory (MB) after one minute and at the end of it": [settled[0], samples[-1][1]],
             "memory (s, MB)": samples,
             "overload": overload,
             "after it": after,

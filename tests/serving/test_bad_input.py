@@ -8,11 +8,15 @@ import os
 import shutil
 import threading
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom.dataset import Dataset
-from serving_images import content, radiograph
+from pynetdicom import AE
+from serving_images import DX, content, radiograph
+from serving_processes import MODEL, Served, wait_until
 from serving_site import Site, make_settings
 from sqlalchemy import select
 
@@ -300,3 +304,55 @@ def test_a_study_is_held_until_its_bundle_passes(tmp_path: Path) -> None:
         shutil.copytree(golden, bundle, dirs_exist_ok=True)
         parts.models.load("chest", by="test")
         assert state() == ("done", "")
+
+
+@pytest.mark.slow
+def test_each_of_them_is_in_the_worklist_of_a_running_service_and_in_no_log_by_name(tmp_path: Path) -> None:
+    models = [{**MODEL, "refuse": []}]
+    served = Served(tmp_path, models=models, limits={"pixel_values": 4_000_000, "free_disk_mb": 0, "attempts": 1})
+    served.start()
+    try:
+        sender, reader = served.token("service"), served.token("reader")
+        sent = {f"1.2.826.8.{number}": name for number, name in enumerate(CASES)}
+        for uid, name in sent.items():
+            assert stow(served, sender, CASES[name][0](uid)) == 200, name
+
+        def settled() -> dict[str, dict] | None:
+            rows = httpx.get(f"{served.url}/api/studies", params={"limit": 500}, headers=reader).json()
+            found = {row["study_uid"]: row for row in rows}
+            return found if all(row["state"] not in ("receiving", "queued") for row in rows) else None
+
+        found = wait_until(settled, 60, "every study has a state")
+        page = httpx.get(f"{served.url}/worklist", headers=reader).text
+        for uid, name in sent.items():
+            _, state, reason = CASES[name]
+            assert found[uid]["state"] == state, (name, found[uid])
+            assert reason in found[uid]["reason"]
+            assert escape(found[uid]["reason"]) in page, "a person can read why"
+        # what no sender may send at all
+        assert stow(served, sender, b"\0" * 128 + b"DICM") == 409
+        assert private_context_is_turned_down(served)
+        assert len(list((served.folder / "data" / "instances").rglob("*.dcm"))) == len(CASES), "kept for another try"
+    finally:
+        assert served.stop() == 0
+    said = served.log.read_text()
+    for name in ("Secretname", "SECRETID", "Jane"):
+        assert name not in said
+    assert "is refused: no image" in said
+    served.command("audit-log", "verify", str(served.file))
+
+
+def stow(served: Served, token: dict[str, str], data: bytes) -> int:
+    body = b"--B\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--B--\r\n"
+    headers = token | {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
+    return httpx.post(f"{served.url}/dicom-web/studies", content=body, headers=headers, timeout=60).status_code
+
+
+def private_context_is_turned_down(served: Served) -> bool:
+    entity = AE(ae_title="SENDER")
+    entity.add_requested_context(DX, "1.2.826.999.1.2.1")
+    entity.add_requested_context("1.2.840.10008.1.1")
+    association = entity.associate("127.0.0.1", served.dicom, ae_title="RESIGHT")
+    accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
+    association.release()
+    return accepted == {"1.2.840.10008.1.1"}

@@ -137,6 +137,8 @@ def evidence(found: SeenEvidence, label: str, place: Annotated[int, Query(ge=0)]
         raise HTTPException(404, "there is no such slice")
     plane = found.plane(label, place)
     strongest = max(float(found.profile(label).max()), float(plane.max()))  # profiles look at fewer points
+    if strongest <= 0:
+        raise HTTPException(404, f"the map is empty: nothing in the image speaks for {label}")
     return Response(png(coloured(plane, strongest, found.labels.index(label))), media_type="image/png")
 
 
