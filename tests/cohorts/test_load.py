@@ -170,6 +170,12 @@ def test_a_table_that_cannot_be_used_says_why_in_one_line(
     assert "table.csv" in str(caught.value)
 
 
+def test_an_image_is_no_cohort(pictures, tmp_path):
+    pictures("a.png")
+    with pytest.raises(CohortError, match=r"a.png: an image; expected a table, or a folder"):
+        load(tmp_path / "a.png")
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(CohortError, match="no such file or folder"):
         load(tmp_path / "nothing.csv")

@@ -110,6 +110,14 @@ def test_another_seed_is_another_split_and_the_same_seed_is_the_same(make_cohort
     assert first == again != other
 
 
+def test_fewer_patients_than_splits_are_refused(make_cohort):
+    one = ["P"] * 10
+    with pytest.raises(CohortError, match="1 group of images for 3 splits; expected 3 patients or more"):
+        split_cohort(make_cohort(patient_id=one, X=[0, 1] * 5))
+    two = make_cohort(patient_id=["P", "P", "Q", "Q"], X=[0, 1] * 2)
+    assert set(split_cohort(two, SplitOptions(fractions=(0.5, 0, 0.5))).table["split"]) == {"train", "test"}
+
+
 def test_no_split_without_knowing_the_patients(make_cohort):
     cohort = make_cohort(X=[0, 1] * 10)
     with pytest.raises(LeakError, match="--group none"):

@@ -41,13 +41,17 @@ class BulkReport:
     def lines(self) -> list[str]:
         """The report for people, one sentence each."""
         found = f", {self.parts_found} of them found finished" if self.parts_found else ""
-        lines = [f"{self.images} images in {self.parts} parts{found}"]
+        lines = [f"{self.images} images in {self.parts} part{'' if self.parts == 1 else 's'}{found}"]
         if self.repeated:
             lines.append(f"{self.repeated} repeated mentions of images were left away")
         if not math.isnan(self.images_per_s):
-            stages = [f"{n} {v:.4g}" for n, v in self.stage_images_per_s.items() if not math.isnan(v)]
-            lines.append(f"{self.images_per_s:.4g} images/s; alone, by stage: {', '.join(stages)} images/s")
+            stages = [f"{n} {_rate(v)}" for n, v in self.stage_images_per_s.items() if not math.isnan(v)]
+            lines.append(f"{_rate(self.images_per_s)} images/s; alone, by stage: {', '.join(stages)} images/s")
         return lines
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:.0f}" if images_per_s >= 1000 else f"{images_per_s:.4g}"
 
 
 def stage_rates(records: Iterable[PartRecord]) -> tuple[dict[str, float], dict[str, float]]:

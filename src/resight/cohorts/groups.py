@@ -62,7 +62,10 @@ def components(keys: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _column(cohort: Cohort, name: str) -> pd.Series[str]:
-    refuse = f"Give a column or a clusters file that keeps a patient's images together, or say --group {NO_GROUP}."
+    refuse = (
+        "Give a column, a patient_pattern or a clusters file that keeps a patient's images together, or say --group "
+        f"{NO_GROUP} (in an experiment file: split.group = '{NO_GROUP}')."
+    )
     if name not in cohort.table:
         columns = [c for c in map(str, cohort.table.columns) if c not in cohort.labels]
         hint = nearest(name, columns) if name != "patient_id" else ""

@@ -117,7 +117,7 @@ def _choose(
         "no labels were recognised",
         where=where,
         expected="columns of 0 and 1, or a column of classes, each with both answers",
-        fix=f"Name columns with labels, or one with label_column. There are {', '.join(free) or 'no others'}.",
+        fix=f"Name columns with labels, or one with label_column. Columns: {', '.join(free) or 'none besides'}.",
     )
 
 

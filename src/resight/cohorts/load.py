@@ -15,6 +15,7 @@ from resight.cohorts.options import CohortOptions
 from resight.cohorts.survival import interval_names, read_survival
 from resight.errors import CohortError, similar_path
 from resight.imaging import list_images
+from resight.imaging.sniff import calls_itself_image
 from resight.tables import read_table
 from resight.types import RESERVED_COLUMNS, Cohort
 
@@ -43,6 +44,8 @@ def load_cohort(options: CohortOptions) -> Cohort:
     path = options.path
     if not path.exists():
         raise CohortError("no such file or folder", where=str(path), fix=similar_path(path))
+    if path.is_file() and calls_itself_image(path):
+        raise CohortError("an image", where=str(path), expected="a table, or a folder with one subfolder per class")
     table_path = path if path.is_file() else _table_in(path)
     if table_path is None:
         table, root, notes = _read_folder(path)
@@ -96,7 +99,8 @@ def _read_rows(path: Path, options: CohortOptions) -> tuple[pd.DataFrame, list[s
 def _read_folder(folder: Path) -> tuple[pd.DataFrame, Path, list[str]]:
     images = [path.relative_to(folder).as_posix() for path in list_images(folder)]
     if not images:
-        raise CohortError("no images below this folder", where=str(folder))
+        expected = "DICOM, NIfTI, PNG, JPEG, TIFF or BMP"
+        raise CohortError("no images below this folder", where=str(folder), expected=expected)
     table = pd.DataFrame({"image": images})
     parts = table["image"].str.split("/")
     depth = 1 if parts.str[0].map(is_split_name).all() else 0

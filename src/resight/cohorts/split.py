@@ -77,7 +77,7 @@ def split_cohort(cohort: Cohort, options: SplitOptions | None = None) -> Cohort:
 
     Raises:
         LeakError: nobody can tell which images belong together, or given parts share a group.
-        CohortError: given parts do not cover the cohort.
+        CohortError: given parts do not cover the cohort, or there are fewer groups than splits.
     """
     options = options or SplitOptions()
     names = group_names(cohort, options.group, options.clusters)
@@ -89,10 +89,18 @@ def split_cohort(cohort: Cohort, options: SplitOptions | None = None) -> Cohort:
         if carved > 0 and "validation" not in set(split):
             train = split == "train"
             if not train.any():
-                raise CohortError("no training images to carve validation out of", where=cohort.name)
+                found, fix = (
+                    "no training images to carve validation out of",
+                    "Name validation images.",
+                )
+                raise CohortError(found, where=cohort.name, fix=fix)
             part = stratified_parts(names[train], _strata(cohort)[train], (1 - carved, carved), options.seed)
             split[train] = np.array(PARTS[:2], dtype=object)[part]
     else:
+        groups, wanted = len(set(names)), sum(share > 0 for share in options.fractions)
+        if groups < wanted:
+            found = f"{groups} {'group' if groups == 1 else 'groups'} of images for {wanted} splits"
+            raise CohortError(found, where=cohort.name, expected=f"{wanted} patients or more")
         part = stratified_parts(names, _strata(cohort), options.fractions, options.seed)
         split = np.array(PARTS, dtype=object)[part]
     done = replace(cohort, table=cohort.table.assign(split=split))
