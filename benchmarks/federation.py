@@ -45,7 +45,6 @@ def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
     for method in METHODS:
         if method in kept.results or time.monotonic() > until:
             continue
-        began = time.process_time()
         folder = work / f"{scenario}-{seed}" / method
         if method == "pooled":
             audits = {"all": run_sites(method, plain, {"all": together(sites)}, folder, judged_on=sites, resume=True)}
@@ -61,7 +60,6 @@ def run(scenario: str, seed: int, data: Path, work: Path, until: float) -> None:
         found = {
             "everyone": float(np.mean([_everyone(one.audit) for one in audits.values()])),
             "sites": {name: _at(audits[name if name in audits else "all"].audit, name) for name in sites},
-            "cpu_s": round(time.process_time() - began, 1),
         }
         kept.keep(**{method: found}, sites={name: _described(one) for name, one in sites.items()})
         print(scenario, seed, method, found, flush=True)
