@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from resight.protocols.brain_heads import Outcome, methods, reference, searched
 from resight.protocols.brain_measures import Part, against_plain_script
 from resight.protocols.brain_networks import Extracted, trained_features
 from resight.protocols.brain_options import BrainAugmentation, BrainOptions, BrainTraining
+from resight.protocols.brain_picture import draw_courses
 from resight.protocols.brain_study import write_up
 from resight.types import silent
 
@@ -143,10 +145,10 @@ def test_one_table_and_one_picture_hold_all_methods_in_all_designs(images: Brain
     heading = "All methods, all designs: AUROC, mean over the splits"
     rows = {(row.what, row.metric): row for row in study.tables[heading]}
     assert set(rows) == {
-        (m, d) for m in methods("trained", _MODES) for d in ("hold-out, trained", "random hold-out, trained")
+        (m, d) for m in methods("trained", _MODES) for d in ("hold-out, ResNet-18", "random hold-out, ResNet-18")
     }
-    assert rows["elm", "hold-out, trained"].ours == part.mean("elm", "AUROC")
-    assert rows["elm", "hold-out, trained"].note == f"sd {part.deviation('elm', 'AUROC'):.3f}"
+    assert rows["elm", "hold-out, ResNet-18"].ours == part.mean("elm", "AUROC")
+    assert rows["elm", "hold-out, ResNet-18"].note == f"sd {part.deviation('elm', 'AUROC'):.3f}"
     assert heading in study.wide
     picture = (tmp_path / "methods.svg").read_text(encoding="utf-8")
     assert picture.count(">elm<") == 2
@@ -177,6 +179,19 @@ def test_networks_are_compared_with_the_plain_script_on_the_splits_they_share(
     alone = replace(script, outcomes=script.outcomes[:1])
     assert against_plain_script([alone, better]) == []
     assert against_plain_script([better]) == []
+
+
+def test_many_searches_are_drawn_three_abreast(images: BrainImages, tmp_path: Path) -> None:
+    part = _part(images, {})
+
+    def size_in(count: int) -> tuple[float, float]:
+        assert draw_courses([part] * count, tmp_path / "bats.svg")
+        root = ET.parse(tmp_path / "bats.svg").getroot()
+        return float(root.attrib["width"].removesuffix("pt")), float(root.attrib["height"].removesuffix("pt"))
+
+    (one, low), three, five = map(size_in, (1, 3, 5))
+    assert three == pytest.approx((3 * one, low))
+    assert five == pytest.approx((3 * one, 2 * low))
 
 
 def test_a_plain_script_learns_from_labels_alone_at_one_rate() -> None:

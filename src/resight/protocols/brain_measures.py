@@ -23,6 +23,13 @@ METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 COMPARED: Final[tuple[Metric, ...]] = ("accuracy", "AUROC")
 LEVEL: Final = 0.05
 _THRESHOLD = 0.5
+_SHORT: Final[Mapping[Source, str]] = {
+    "plain": "plain script",
+    "trained": "ResNet-18",
+    "tuned": "ResNet-50 from CT",
+    "frozen": "frozen ResNet-18",
+    "ct": "frozen ResNet-50 from CT",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Part:
         """Heading of a column or panel."""
         images = len(self.outcomes[0].split.learn) + len(self.outcomes[0].split.test)
         divided = self.design if self.held_out else f"cross-validation of {images}"
-        return f"{divided}, {self.source}"
+        return f"{divided}, {_SHORT[self.source]}"
 
     @property
     def title(self) -> str:

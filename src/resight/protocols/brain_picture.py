@@ -15,6 +15,8 @@ from resight.protocols.charts import standalone, standalone_intervals
 
 _INCHES = (4.2, 3.0)
 """Width and height of one panel."""
+_ABREAST = 3
+"""Panels in a row."""
 _CHART_PX = (380, 240)
 
 
@@ -30,20 +32,25 @@ def draw_courses(parts: Sequence[Part], path: Path) -> bool:
     """
     import matplotlib as mpl  # slow to import, and only pictures need it
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     searched = [part for part in parts if part.outcomes[0].courses]
     if not searched:
         return False
     with mpl.rc_context({"svg.hashsalt": "resight", "font.size": 8, "path.simplify": True}):
-        figure = Figure(figsize=(_INCHES[0] * len(searched), _INCHES[1]), layout="constrained")
-        for axes, part in zip(np.ravel(figure.subplots(1, len(searched))), searched, strict=True):
+        abreast = min(_ABREAST, len(searched))
+        rows = -(-len(searched) // abreast)
+        figure = Figure(figsize=(_INCHES[0] * abreast, _INCHES[1] * rows), layout="constrained")
+        for number, part in enumerate(searched, start=1):
+            axes = figure.add_subplot(rows, abreast, number)
             for name in part.outcomes[0].courses:
                 courses = np.array([outcome.courses[name] for outcome in part.outcomes])
                 relative = (courses / courses[:, :1]).mean(axis=0)
                 axes.plot(relative, label=name, linestyle="-" if name.endswith("weights") else "--")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel("generation, 0 = the head as it came")
             axes.set_ylabel("error on left-out learning images")
-            axes.set_title(f"{part.design}, {part.source} features")
+            axes.set_title(part.short)
             axes.legend(fontsize=6, frameon=False)
         figure.savefig(path, metadata={"Date": None})
     return True
