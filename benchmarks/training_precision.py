@@ -1,4 +1,4 @@
-"""Is a network that learned in bf16 as good as one that learned in fp32? Melanoma on ISIC-2017, several seeds each.
+"""Is a network that learned in bf16 as good as one that learned in fp32? Pneumonia in children, several seeds each.
 
     python benchmarks/training_precision.py --seeds 3 --scratch runs/training_precision
 
@@ -21,9 +21,10 @@ from resight.experiments.prepare import prepare
 from resight.settings import plain
 from resight.types import silent
 
-SETTINGS = Path(__file__).parent / "experiments" / "isic_melanoma.toml"
+SETTINGS = Path(__file__).parent / "experiments" / "cxr_pneumonia.toml"
 RESULTS = Path(__file__).parent / "results" / "speed"
 PRECISIONS = ("fp32", "bf16")
+SMALL = ("recipe.size_px=[64,64]", "training.epochs=8")
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def _run(scratch: Path, seed: int, precision: str) -> dict:
     done = scratch / f"{precision}-{seed}.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
-    settings = load_experiment(SETTINGS, [f"training.precision={precision}"])
+    settings = load_experiment(SETTINGS, [*SMALL, f"training.precision={precision}"])
     prepared = prepare(settings, scratch / "store", silent)  # before the seed is set: the same split for all
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
     folder = scratch / f"{precision}-{seed}"
@@ -73,7 +74,7 @@ def _lines(runs: list[dict]) -> list[str]:
         "### Learning in bf16",
         "",
         f"`python benchmarks/training_precision.py --seeds {len(change)} --scratch runs/training_precision`;"
-        f" ResNet-18 at 64 px, melanoma, {first['training_images']} training and {first['test_images']} test images,"
+        f" ResNet-18 at 64 px, pneumonia, {first['training_images']} training and {first['test_images']} test images,"
         f" {first['epochs']} epochs.",
         "",
         "| seed | AUROC, learned in fp32 | in bf16 | change |",

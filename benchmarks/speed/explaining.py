@@ -52,7 +52,7 @@ def main() -> None:
         difference=float(np.abs(_scaled(found) - _scaled(theirs)).max()),
         tolerance=0.02,
         unit="of the largest value of a map",
-        budget_s=40.0,
+        budget_s=15.0,
         libraries=("torch", "grad-cam"),
     )
     paired(

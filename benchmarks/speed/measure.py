@@ -81,7 +81,7 @@ def paired(
     tolerance: float,
     unit: str,
     times: Mapping[str, float] | None = None,
-    budget_s: float = 20.0,
+    budget_s: float = 8.0,
     least: int = 5,
     most: int = 25,
     note: str = "",
@@ -150,7 +150,8 @@ def keep(row: Row) -> None:
         found = before | {"fresh_ratio": row.ratio, "memory_mb": row.memory_mb}
     else:
         found = asdict(row) | {key: before[key] for key in ("fresh_ratio",) if key in before}
-        found["memory_mb"] = row.memory_mb or before.get("memory_mb", {})
+        memory = before.get("memory_mb", {})
+        found["memory_mb"] = memory if set(memory) == set(row.seconds) else {}
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     low, high = row.spread
     print(

@@ -97,13 +97,14 @@ def _gzipped(number: str, work: str, path: Path) -> None:
     size = len(isal_zlib.decompress(packed, 31))
     monai = Compose([LoadImage(image_only=True), EnsureChannelFirst()])
     ours, theirs = read(path).pixels[0], np.asarray(monai(path))[0]
+    ours = ours / (255 if ours.dtype == np.uint8 else 1)  # bytes stay bytes
     # ours: (D H W) in LPS from 0 to 1; theirs: (i j k) as stored, its axes on the patient's by the affine
     onto_lps = nib.orientations.ornt_transform(
         nib.io_orientation(nib.load(path).affine), nib.orientations.axcodes2ornt("LPS")
     )
     stored = nib.orientations.apply_orientation(theirs, onto_lps).transpose(2, 1, 0).astype(np.float64)
     used = (ours > 0) & (ours < 1)
-    slope, shift = np.polyfit(stored[used][::97], ours[used][::97].astype(np.float64), 1)
+    slope, shift = np.polyfit(stored[used][::97], ours[used][::97], 1)
     paired(
         number,
         work,

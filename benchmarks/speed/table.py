@@ -97,7 +97,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.set_yticks(places, [f"{row['work']}" for row in rows], fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel("times faster than the peer (processor time, one thread)")
+    axes.set_xlabel("times faster than the peer")
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
