@@ -227,7 +227,9 @@ def test_a_reader_study_is_read_unaided_and_after_the_wash_out_aided(
         page.select_option("select[name=label]", "mass")
         page.check("input[name=readers][value=ann]")
         page.check("input[name=readers][value=bob]")
-        page.fill("textarea[name=cases]", "1,1\n2,0\n3,0")
+        for case in ("1,1", "2,0"):  # two from the list of the newest studies, the third by its number
+            page.locator("select[name=case]").locator(f"xpath=self::*[option[@value='{case}']]").select_option(case)
+        page.fill("textarea[name=cases]", "3,0")
         picture(page, "reader-study-new")
         page.get_by_role("button", name="Lay out").click()
         page.wait_for_selector("text=0 of 3")
