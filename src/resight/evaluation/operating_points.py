@@ -88,10 +88,10 @@ def choose_operating_points(
 
     The threshold lies halfway between the last score called positive and the first that is not, so that rounding
     elsewhere (float32, a CSV file) does not turn a decision. Equal scores are never parted. Of equally good thresholds
-    `youden` and `sensitivity` take the most sensitive, `cost` and `specificity` the most specific. A label without
-    positives or negatives gets 0.5, and a rate that no threshold but "all" or "none" reaches gets that one; `note` says
-    so, and also where images are told apart so well that a kept sensitivity asks for a higher threshold than a kept
-    specificity.
+    `youden` takes the most sensitive, `cost` the most specific. Where one threshold keeps a rate on both sides, keeping
+    sensitivity and keeping specificity are the same: the one with the largest sum of both, so that the one kept for its
+    sensitivity is never the less sensitive. A label without positives or negatives gets 0.5, and a rate that no
+    threshold but "all" or "none" reaches gets that one; `note` says so.
 
     Args:
         probabilities: `(N, L)`, as the decisions will see them: calibrated.
@@ -117,7 +117,7 @@ def choose_operating_points(
             rows = usable[:, column]
             facts = _choose(targets[rows, column], probabilities[rows, column], rule)
             points.append(OperatingPoint(name=rule.title, label=label, rule=rule, chosen_on=chosen_on, **facts))
-    return tuple(_with_order(point, points) for point in points)
+    return tuple(points)
 
 
 def decide(
@@ -169,33 +169,21 @@ def _choose(targets: Binary, probabilities: Values, rule: OperatingRule) -> dict
 def _best(sensitivity: Values, specificity: Values, odds: float, rule: OperatingRule) -> tuple[int, str]:
     """Index of the threshold the rule wants; thresholds fall, so sensitivity rises."""
     value = rule.value or 0.0
+    index = sensitivity + specificity - 1
+    both = np.minimum(sensitivity, specificity) >= value - _ROUNDING
+    if rule.kind in ("sensitivity", "specificity") and both.any():
+        return int(np.flatnonzero(both & (index >= index[both].max() - _ROUNDING))[-1]), ""
     if rule.kind == "sensitivity":
-        first = specificity[np.argmax(sensitivity >= value - _ROUNDING)]
-        at = int(np.flatnonzero(specificity >= first)[-1])
-        return at, "only calling everything positive reaches it" if first == 0 else ""
+        at = int(np.argmax(sensitivity >= value - _ROUNDING))
+        return at, "only calling everything positive reaches it" if specificity[at] == 0 else ""
     if rule.kind == "specificity":
-        last = sensitivity[np.flatnonzero(specificity >= value - _ROUNDING)[-1]]
-        at = int(np.argmax(sensitivity >= last))
+        at = int(np.flatnonzero(specificity >= value - _ROUNDING)[-1])
         return at, "only calling nothing positive reaches it" if at == 0 else ""
     if rule.kind == "cost":
         loss = value * odds * (1 - sensitivity) + (1 - specificity)
         return int(np.argmax(loss <= loss.min() + _ROUNDING)), ""
-    index = sensitivity + specificity - 1
     at = int(np.flatnonzero(index >= index.max() - _ROUNDING)[-1])
     return at, "no threshold is better than chance" if index.max() < _ROUNDING else ""
-
-
-def _with_order(point: OperatingPoint, points: Sequence[OperatingPoint]) -> OperatingPoint:
-    """The point, saying so where one that keeps specificity lies lower and is the more sensitive of both."""
-    for other in points:
-        kinds = point.rule.kind, other.rule.kind
-        same = point.label == other.label and kinds == ("sensitivity", "specificity")
-        if same and not (point.note or other.note) and point.threshold > other.threshold:
-            note = (
-                f"images are told apart so well that {other.name!r} is more sensitive still ({other.sensitivity:.3f})"
-            )
-            return point.model_copy(update={"note": note})
-    return point
 
 
 def halfway(scores: Values, at: int) -> float:
