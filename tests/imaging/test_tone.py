@@ -16,6 +16,10 @@ def test_each_number_follows_its_own_change(rng: np.random.Generator) -> None:
     brighter = tone(picture + np.uint8(40))
     assert brighter["brightness"] == pytest.approx(plain["brightness"] + 40, abs=1e-3)
     assert (brighter["contrast"], brighter["sharpness"]) == pytest.approx((plain["contrast"], plain["sharpness"]))
+    even = picture - picture % 2
+    paler = tone(even // 2)  # half the contrast is no less sharp
+    assert paler["contrast"] == pytest.approx(tone(even)["contrast"] / 2)
+    assert paler["sharpness"] == pytest.approx(tone(even)["sharpness"])
     blurred = cv2.GaussianBlur(picture[0], (0, 0), 2)[None]
     noisy = np.clip(picture + rng.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
     assert tone(blurred)["sharpness"] < plain["sharpness"] < tone(noisy)["sharpness"]
