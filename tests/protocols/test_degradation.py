@@ -64,7 +64,7 @@ def run(depth: int, *, plain: bool, loss: float, first: float) -> dict[str, Any]
         "asked": {"network": asdict(Network(depth, plain, 0, 8)), "training": {"epochs": 1}},
         "history": [{"loss": loss}],
         "gradients": [{"step": 1, "norms": [first, 1.0]}],
-        "test_auroc": {"value": 0.9},
+        "test_auroc": {"value": 0.9, "low": 0.8, "high": 1.0},
         "dropped": [],
     }
 
@@ -89,6 +89,25 @@ def test_words_follow_the_numbers() -> None:
     assert "has vanished" in fine
     assert "that is degradation" not in fine
     assert "exploding with depth" in " ".join(conclude(found(first=1e5, deep_loss=0.6)))
+
+
+def test_one_seed_has_no_range_and_several_have_one() -> None:
+    one = found(first=1e-5, deep_loss=0.6)
+    headings = tables(one)
+    (losses,) = (rows for heading, rows in headings.items() if heading.startswith("Training loss"))
+    assert all(np.isnan(row.ours.low) and row.ours.n == 1 for row in losses if row.ours)
+    (aurocs,) = (rows for heading, rows in headings.items() if heading.startswith("AUROC"))
+    assert {(row.ours.low, row.ours.high) for row in aurocs if row.ours} == {(0.8, 1.0)}
+    (ratios,) = (rows for heading, rows in headings.items() if "decimal logarithm (one seed)" in heading)
+    assert [row.ours.value for row in ratios if row.ours] == pytest.approx([-5.0] * 8)
+    again = [run(d, plain=p, loss=0.3, first=1.0) for d in (20, 56) for p in (True, False)]
+    headings = tables(Found((*one.runs, *again), None, ()))
+    (losses,) = (
+        rows for heading, rows in headings.items() if "mean and range over seeds" in heading and "loss" in heading
+    )
+    deep = next(row.ours for row in losses if row.what == "plain, 56 layers")
+    assert deep is not None
+    assert (deep.low, deep.high) == (0.3, 0.6)
 
 
 def test_published_figures_of_other_images_stand_apart() -> None:

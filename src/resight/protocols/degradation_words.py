@@ -27,6 +27,8 @@ _VANISHING = 0.1
 """Below a tenth from the last to the first convolution we speak of vanishing."""
 _EXPLODING = 1_000
 """Above a thousandfold, of exploding."""
+_TINY = 1e-12
+"""Stands for a gradient that is 0, of which there is neither a ratio nor a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Found:
         networks = [(run["asked"]["network"], run) for run in self.runs]
         return [run for network, run in networks if (network["plain"], network["depth"]) == wanted]
 
+    @property
+    def seeds(self) -> int:
+        """How many networks there are of each kind and depth."""
+        return len(self.of(KINDS[0], self.depths[0]))
+
     def over_seeds(self, kind: str, depth: int, value: Callable[[Mapping[str, Any]], float]) -> MetricValue:
         """Mean of a figure over the seeds, with the range as interval."""
         values = [value(run) for run in self.of(kind, depth)]
@@ -68,16 +75,13 @@ def last_loss(run: Mapping[str, Any]) -> float:
 def tables(found: Found) -> dict[str, list[Row]]:
     """Heading -> rows."""
     some = found.runs[0]["asked"]["training"]["epochs"]
+    over = "one seed" if found.seeds == 1 else "mean and range over seeds"
     made = {
-        f"Training loss of the last of {some} epochs (mean and range over seeds)": _rows(
-            found, "training loss", last_loss
-        ),
-        "AUROC on test images (mean and range over seeds)": _rows(
-            found, "AUROC, test", lambda run: run["test_auroc"]["value"]
-        ),
-        "Gradient of the first convolution over that of the last": [
-            *_rows(found, "ratio of norms, first step", lambda run: _ratio(run, 0)),
-            *_rows(found, "ratio of norms, last step", lambda run: _ratio(run, -1)),
+        f"Training loss of the last of {some} epochs ({over})": _rows(found, "training loss", last_loss),
+        f"AUROC on test images ({'95 % by patient' if found.seeds == 1 else over})": _auroc_rows(found),
+        f"Gradient of the first convolution over that of the last, decimal logarithm ({over})": [
+            *_rows(found, "first step", lambda run: math.log10(_ratio(run, 0))),
+            *_rows(found, "last step", lambda run: math.log10(_ratio(run, -1))),
         ],
         "Test AUROC lost when one block is left out": _dropped_rows(found),
         "Peak memory of a training process (GB)": [
@@ -120,8 +124,22 @@ def conclude(found: Found) -> tuple[str, ...]:
 
 
 def _rows(found: Found, metric: str, value: Callable[[Mapping[str, Any]], float]) -> list[Row]:
+    """The figure of every network; that of a single seed has no range."""
+    figures = {(k, d): found.over_seeds(k, d, value) for k in KINDS for d in found.depths}
+    alone = found.seeds == 1
     return [
-        Row(f"{kind}, {depth} layers", metric, found.over_seeds(kind, depth, value))
+        Row(f"{kind}, {depth} layers", metric, MetricValue(figure.value, n=1) if alone else figure)
+        for (kind, depth), figure in figures.items()
+    ]
+
+
+def _auroc_rows(found: Found) -> list[Row]:
+    """Range over seeds, or the interval over patients where there is one seed."""
+    metric = "AUROC, test"
+    if found.seeds > 1:
+        return _rows(found, metric, lambda run: run["test_auroc"]["value"])
+    return [
+        Row(f"{kind}, {depth} layers", metric, MetricValue(**found.of(kind, depth)[0]["test_auroc"]))
         for kind in KINDS
         for depth in found.depths
     ]
@@ -129,7 +147,7 @@ def _rows(found: Found, metric: str, value: Callable[[Mapping[str, Any]], float]
 
 def _ratio(run: Mapping[str, Any], entry: int) -> float:
     norms = run["gradients"][entry]["norms"]
-    return norms[0] / max(norms[-1], 1e-12)
+    return max(norms[0], _TINY) / max(norms[-1], _TINY)
 
 
 def _dropped_rows(found: Found) -> list[Row]:

@@ -77,10 +77,9 @@ class SkinRun:
         if probes:
             every = ensemble("all models together", [*probes, *resnets, *others])
             combined += [every, fused("all models together, age and sex", every, evidence, weight)]
-        folds = [p for p in (*probes, *begun) if p.out_of_fold]
-        probes += [fused(f"{p.name}, age and sex", p, evidence, weight) for p in folds]
+        told = [fused(f"{p.name}, age and sex", p, evidence, weight) for p in (*probes, *begun) if p.out_of_fold]
         age_sex = Answers("age and sex alone", evidence, out_of_fold=True)
-        answers = [age_sex, *probes, *begun, *fresh, *others, *combined]
+        answers = [age_sex, *probes, *begun, *fresh, *others, *told, *combined]
         short_runs = list(self._short_runs())
         comparators = {a.name.removesuffix(_AUGMENTED): a for a in short_runs if a.name.endswith(_AUGMENTED)}
         comparators |= {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
@@ -127,7 +126,7 @@ class SkinRun:
             stage=_CT_STAGE,
             adapted=True,
         )
-        return self._probe(f"linear probe on ResNet-{depth} with CT weights, third stage", features)
+        return self._probe(f"linear probe on ResNet-{depth}, CT weights", features)
 
     def _resnet(self, depth: int, seed: int) -> Answers:
         o = self.options
