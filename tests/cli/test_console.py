@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resight.cli.console import check_free, fresh, say
+from resight.cli.console import check_free, fresh, result_table, say
 from resight.cli.main import build_app, main
 from resight.errors import OutputError
 
@@ -124,3 +124,11 @@ def test_files_that_would_be_removed_keep_their_identity(tmp_path: Path) -> None
     assert main(["data", "deidentify", str(tmp_path / "out"), str(tmp_path / "out"), *key]) == OutputError.exit_code
     assert main(["data", "deidentify", str(tmp_path / "none"), str(tmp_path / "out"), *key]) == 4
     assert (tmp_path / "out" / "deidentified.csv").exists()
+
+
+def test_columns_of_numbers_alone_are_right_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("0001.png", "0.5 (0.4-0.6)", 7), ("12.png", "not estimable (3)", "")]
+    result_table(("image", "AUROC of it", "images"), rows)
+    first, second = capsys.readouterr().out.splitlines()[3:5]
+    assert first.startswith("│ 0001.png │     0.5 (0.4-0.6) │      7 │")
+    assert second.startswith("│ 12.png   │ not estimable (3) │        │")

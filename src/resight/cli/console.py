@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ _MADE_BY_US = (
 
 None of them lies where people keep experiment files and folders of runs.
 """
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?%?([ /].*)?|nan|none|not estimable.*|")
+"""A cell of a column of numbers: a figure, perhaps with its interval or a second figure, or why there is none."""
 talk = Console(stderr=True, highlight=False)
 
 
@@ -57,7 +60,7 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title
     cells = [[str(cell) for cell in row] for row in rows]
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        numeric = bool(cells) and all(row[index][:1] in "0123456789-+.n" for row in cells)
+        numeric = bool(cells) and all(_NUMBER.fullmatch(row[index]) for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
