@@ -25,6 +25,7 @@ WRITERS = [
     ["evaluate", _IN, "--out"],
     ["evidence", _IN, "--out"],
     ["explain", _IN, _IN, "--out"],
+    ["federate", "ledger", _IN, "--out"],
     ["fewshot", _IN, _IN, "--out"],
     ["fewshot", _IN, _IN, "--finetune", "2", "--weights"],
     ["mitigate", _IN, "--by", "sex", "--out"],
@@ -65,7 +66,7 @@ def _forced() -> set[tuple[str, ...]]:
 
 def test_every_verb_that_writes_is_asked() -> None:
     listed = {tuple(word for word in words[:2] if word not in (_IN, "--out", "brain")) for words in WRITERS}
-    listed = {path[:1] if path[0] not in ("data", "weights", "readerstudy") else path for path in listed}
+    listed = {path[:1] if path[0] not in ("data", "federate", "weights", "readerstudy") else path for path in listed}
     assert listed | NOT_FIRST == _forced()
 
 

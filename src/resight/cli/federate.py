@@ -197,8 +197,7 @@ def ledger(
     from resight.federated.ledger import LINE, departures, read_ledger
     from resight.tables import write_table
 
-    if out is not None:
-        check_free(out, force=force)
+    check_free(out, force=force)
     entries = read_ledger(path / "ledger.jsonl" if path.is_dir() else path)
     found = departures(entries)
     if out is not None:
