@@ -132,6 +132,8 @@ def test_a_map_on_the_box_hits_and_one_beside_it_does_not() -> None:
     maps = np.stack([reference, beside]).astype(np.float32)
     scores = _scores(maps, np.stack([reference, reference]), np.array(["a", "b"]))
     assert (scores.boxes, scores.pointing.value, scores.iou[0.5].value, scores.iobb[0.1].value) == (2, 0.5, 0.5, 0.5)
+    assert scores.empty == 0
+    assert _scores(np.zeros_like(maps), np.stack([reference, reference]), np.array(["a", "b"])).empty == 2
     assert scores.centre.value == 1.0  # the middle of the image touches this box within the tolerance
     dot = pd.Series({"x_px": 3.0, "y_px": 3.0, "width_px": 2.0, "height_px": 2.0})
     assert _reference(dot, (64, 64)).sum() == 1

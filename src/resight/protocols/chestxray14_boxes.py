@@ -33,6 +33,7 @@ class BoxScores:
 
     Attributes:
         boxes: how many.
+        empty: of these, maps without any evidence; the pointing game gives them what a random place would get.
         pointing: share of boxes hit by the strongest evidence, within 15 pixels of an image of 224.
         centre: the same for the middle of the image, whatever it shows.
         iou: threshold -> share of boxes above it.
@@ -40,6 +41,7 @@ class BoxScores:
     """
 
     boxes: int
+    empty: int
     pointing: MetricValue
     centre: MetricValue
     iou: dict[float, MetricValue]
@@ -116,6 +118,7 @@ def _scores(maps: Float[np.ndarray, "K H W"], references: Bool[np.ndarray, "K H 
     )
     return BoxScores(
         boxes=len(maps),
+        empty=int((maps.max(axis=(1, 2)) <= 0).sum()),
         pointing=localise(maps, references, patients=list(patients)).pointing,
         centre=localise(centre, references, patients=list(patients)).pointing,
         iou=iou,

@@ -93,12 +93,21 @@ def _about_pair(first: str, second: str, comparison: Comparison) -> str:
 
 
 def _about_boxes(model: str, score: BoxScores) -> str:
+    if score.empty == score.boxes:
+        return (
+            f"The maps of {model} are empty at all {score.boxes} boxes: nothing in these images speaks for the "
+            "finding, and where the evidence lies cannot be judged."
+        )
     better = score.pointing.low > score.centre.value
     verdict = "more than" if better else "not certainly more than"
     return (
         f"The strongest evidence of {model} hits {score.pointing} of {score.boxes} boxes, {verdict} the middle of the "
-        f"image does ({score.centre})."
+        f"image does ({score.centre}).{_about_empty(score)}"
     )
+
+
+def _about_empty(score: BoxScores) -> str:
+    return f" {score.empty} of these maps are empty and count as a random place does." if score.empty else ""
 
 
 def _about_size(found: Found) -> str:
