@@ -177,7 +177,8 @@ def test_a_smoke_run_ends_with_a_calibrated_bundle_and_a_report(path: Path, coho
         assert main(["data", "phantom", str(cohort), *DRAWN[cohort.name]]) == 0
     given = [*with_weights(path, tmp_path), f"cohort.path={cohort / 'cohort.csv'}", "report.examples=1"]
     if cohort.name == "phantom_mr":
-        given += ["recipe.size_px=[16, 20, 16]", "recipe.spacing_mm=[11.0, 11.0, 11.0]"]
+        # Two voxels are left on the last map: a last batch of one image has no variance of a single one.
+        given += ["recipe.size_px=[16, 40, 16]", "recipe.spacing_mm=[11.0, 11.0, 11.0]"]
     changed = [word for override in given for word in ("--set", override)]
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--smoke", *changed]) == 0
     manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
