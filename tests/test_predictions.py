@@ -113,7 +113,7 @@ def test_a_part_keeps_whole_images(rng: np.random.Generator) -> None:
         ("image,label,score\na,x,1\na,x,2\n", "image 'a' has label 'x' twice"),
         ("image,label,score\na,x,1\na,y,1\nb,x,1\n", "image 'b' has no row for label 'y'"),
         ("image,label,probability\na,x,1.2\n", "probability = 1.2 for image 'a'; expected 0 to 1"),
-        ("image,label,score,target\na,x,1,-1\n", "target = -1.0 for image 'a'; expected 0 to 1"),
+        ("image,label,score,target\na,x,1,-1\n", "target = -1 for image 'a'; expected 0 to 1"),
         ("image,label,score,decision\na,x,1,0.5\n", "decision = 0.5 for image 'a'; expected 0 or 1"),
         ("image,label,score\n,x,1\n", "no image in row 2"),
         ("image,label,score\na,,1\n", "no label in row 2"),

@@ -40,6 +40,7 @@ ALLOWED = {
     ("GET", "/studies/{key}/images/{number}/values"): READERS,
     ("GET", "/studies/{key}/images/{number}/picture"): READERS,
     ("GET", "/studies/{key}/images/{number}/evidence"): READERS,
+    ("GET", "/studies/{key}/images/{number}/evidence/profile"): READERS,
     ("GET", "/reader-studies"): READERS,
     ("POST", "/reader-studies"): {"admin"},
     ("POST", "/reader-studies/{key}/close"): {"admin"},
