@@ -144,10 +144,8 @@ def test_precision_auto_asks_what_the_export_lost(
     assert choice.engine.precision == ("fp32" if reason else "bf16")
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction set is that of x86")
-def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> None:
-    """oneDNN is told to know AVX2 alone; nothing else tells Resight so."""
-    shutil.rmtree(bundle / "engines")
+def chosen_with(bundle: Path, instructions: str) -> list[str]:
+    """The number format that a process takes and its notes, where oneDNN is told to know these instructions alone."""
     program = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from resight.models import Predictor\n"
@@ -155,9 +153,17 @@ def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> No
         "print(predictor.engine.precision, *predictor.engine_notes, sep='|')"
     )
     command = [sys.executable, "-c", program, str(bundle)]
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    chosen, note = answer.strip().split("|")
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    return (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip().split("|")
+    )
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction set is that of x86")
+def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> None:
+    """oneDNN is told to know AVX2 alone; nothing else tells Resight so."""
+    shutil.rmtree(bundle / "engines")
+    chosen, note = chosen_with(bundle, "AVX2")
     assert chosen == "fp32"
     assert re.search(r"torch fp32 answers; speed against torch fp32: torch bf16 0\.\d", note)
 
@@ -166,16 +172,7 @@ def test_on_a_processor_without_bf16_measuring_finds_it_slow(bundle: Path) -> No
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instruction set is that of x86")
 def test_exports_of_another_processor_never_take_the_process_down(bundle: Path) -> None:
     """With oneDNN told to know AVX alone OpenVINO's bf16 kernels end the process that opens them."""
-    program = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from resight.models import Predictor\n"
-        "predictor = Predictor.load(sys.argv[1], engine='auto', precision='bf16')\n"
-        "print(predictor.engine.precision, *predictor.engine_notes, sep='|')"
-    )
-    command = [sys.executable, "-c", program, str(bundle)]
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX"}
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    chosen, *notes = answer.strip().split("|")
+    chosen, *notes = chosen_with(bundle, "AVX")
     assert chosen == "fp32"
     assert "openvino-bf16 is passed over: it ends the process that opens it (SIGSEGV) on this machine" in notes
     assert "onnx fp32" in notes[-1]

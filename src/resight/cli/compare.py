@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,10 +61,7 @@ def compare(
     rows = [
         (
             label.label,
-            *(
-                f"{value.value:.3f}" if value.value == value.value else estimate(value)
-                for value in (label.auroc_a, label.auroc_b)
-            ),
+            *(estimate(a) if isnan(a.value) else f"{a.value:.3f}" for a in (label.auroc_a, label.auroc_b)),
             label.difference,
             *map(p_value, (label.p, label.p_holm, label.mcnemar_p_holm)),
         )

@@ -75,8 +75,12 @@ def check_free(*paths: Path | None, force: bool) -> None:
             one is in, or nothing may be written there.
     """
     for path in paths:
-        if path is not None:
-            _check_taken(path, force=force) if _is_taken(path) else _check_writable(path)
+        if path is None:
+            continue
+        if _is_taken(path):
+            _check_taken(path, force=force)
+        else:
+            _check_writable(path)
 
 
 def fresh(path: Path, *, force: bool) -> Path:

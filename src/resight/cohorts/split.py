@@ -89,11 +89,8 @@ def split_cohort(cohort: Cohort, options: SplitOptions | None = None) -> Cohort:
         if carved > 0 and "validation" not in set(split):
             train = split == "train"
             if not train.any():
-                found, fix = (
-                    "no training images to carve validation out of",
-                    "Name validation images.",
-                )
-                raise CohortError(found, where=cohort.name, fix=fix)
+                found = "no training images to carve validation out of"
+                raise CohortError(found, where=cohort.name, fix="Name validation images.")
             part = stratified_parts(names[train], _strata(cohort)[train], (1 - carved, carved), options.seed)
             split[train] = np.array(PARTS[:2], dtype=object)[part]
     else:

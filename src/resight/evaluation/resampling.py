@@ -95,8 +95,10 @@ def bootstrap(
             with np.errstate(invalid="ignore", divide="ignore"):
                 for name, values in statistic.finish(statistic.contributions @ weights).items():
                     part.setdefault(name, []).append(values)
-    single = np.nan if n_patients < 2 else 1.0
-    return [{name: single * np.concatenate(values) for name, values in part.items()} for part in parts]
+    drawn = [{name: np.concatenate(values) for name, values in part.items()} for part in parts]
+    if n_patients < 2:
+        return [{name: np.full(len(values), np.nan) for name, values in part.items()} for part in drawn]
+    return drawn
 
 
 def with_percentiles(value: MetricValue, replicates: Replicates, confidence: float) -> MetricValue:

@@ -5,7 +5,7 @@ from resight.explain.base import EXPLAINERS, Explainer, ExplainerBuilder, Explan
 from resight.explain.evidence_files import write_evidence, write_volume_map
 from resight.explain.faithfulness import PerturbationCurves, infidelity, perturbation_curves, road
 from resight.explain.image_grid import explain_image, onto_image_grid
-from resight.explain.localisation import LocalisationScores, box_mask, centre_map, localise, overlap
+from resight.explain.localisation import LocalisationScores, box_mask, box_region, centre_map, localise, overlap
 from resight.explain.nearest_cases import NearestCases, Neighbour, similar_cases
 from resight.explain.overlay import overlay
 from resight.explain.placed_evidence import PlacedEvidence, telling_slices
@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "attention_gates",
     "box_mask",
+    "box_region",
     "build_explainer",
     "centre_map",
     "explain_image",

@@ -115,6 +115,17 @@ def box_mask(space: tuple[int, ...], start_px: tuple[float, ...], size_px: tuple
     return mask
 
 
+def box_region(space: tuple[int, ...], start_px: tuple[float, ...], size_px: tuple[float, ...]) -> Region:
+    """A box as a mask that holds its middle pixel at least: it may be smaller than a pixel of a reduced image.
+
+    Arguments as `box_mask`.
+    """
+    mask = box_mask(space, start_px, size_px)
+    middle = np.floor(np.add(start_px, np.divide(size_px, 2))).clip(0, np.asarray(space) - 1).astype(int)
+    mask[tuple(middle)] = True
+    return mask
+
+
 def overlap(evidence: Map, reference: Region, threshold: float) -> tuple[float, float]:
     """IoU and IoBB of one map.
 

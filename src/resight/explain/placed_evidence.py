@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from resight.explain.image_grid import onto_image_grid
+from resight.preprocess.geometry import between_grids
 
 _SAMPLED_PX = 64
 """Longest side of the planes on which slices are compared; the networks' own maps are coarser."""
@@ -35,10 +36,7 @@ class PlacedEvidence:
 
     def on(self, space: tuple[int, ...]) -> PlacedEvidence:
         """The same on an image of another size that shows the same part of the patient."""
-        factors = np.append(np.divide(space, self.space), 1.0)
-        scale = np.diag(factors)
-        scale[:-1, -1] = (factors[:-1] - 1) / 2  # indices are whole at the centres of pixels
-        return replace(self, grid=scale @ self.grid, space=space)
+        return replace(self, grid=between_grids(self.space, space) @ self.grid, space=space)
 
     def turned(self, axes: str) -> PlacedEvidence:
         """The same on a volume in the order it was stored in.

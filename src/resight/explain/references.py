@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from resight.cohorts.chestxray14 import GRID_PX, load_boxes
 from resight.cohorts.phantom import read_masks
 from resight.errors import DataError, nearest
-from resight.explain.localisation import box_mask
+from resight.explain.localisation import box_region
 from resight.imaging import VOI, read
 from resight.preprocess import Recipe
 from resight.tables import read_table
@@ -110,9 +110,7 @@ class References:
             if (start + size <= 0).any() or (start >= space).any():
                 found = f"a box of {row['label']} outside the image"
                 raise DataError(found, where=file, expected=f"{space[1]} x {space[0]} pixels")
-            drawn = box_mask(space, tuple(start), tuple(size))
-            middle = np.floor(start + size / 2).clip(0, np.asarray(space) - 1).astype(int)
-            drawn[tuple(middle)] = True  # a box may be smaller than a pixel of a reduced image
+            drawn = box_region(space, tuple(start), tuple(size))
             label = str(row["label"])
             regions[label] = regions[label] | drawn if label in regions else drawn
         return regions

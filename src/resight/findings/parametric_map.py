@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from resight.errors import require
 from resight.findings.base import MANUFACTURER, Finding, FoundImage, FoundStudy, FoundVolume, along_slices, derived_uid
 from resight.findings.codes import LOCAL_SCHEME, code_of
+from resight.preprocess.geometry import between_grids
 
 _SERIES_NUMBER: Final = 9904
 _NARROWEST: Final = 1e-6
@@ -68,10 +69,7 @@ def _geometry(volume: FoundVolume, space: tuple[int, ...]) -> dict[str, Any]:
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 
     assert volume.affine is not None
-    factors = np.append(np.divide(volume.evidence.space, space), 1.0)
-    scale = np.diag(factors)
-    scale[:-1, -1] = (factors[:-1] - 1) / 2
-    affine = volume.affine @ scale
+    affine = volume.affine @ between_grids(space, volume.evidence.space)
     slices, rows, columns = (affine[:3, i] for i in range(3))
     spacing = [float(np.linalg.norm(axis)) for axis in (rows, columns)]
     # of a tilted gantry the distance along the normal is less than that of the corners

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field
 
+from resight.preprocess.geometry import between_grids
 from resight.preprocess.volume_warp import warp_volume
 from resight.settings import Options
 from resight.types import PreparedImage
@@ -175,7 +176,7 @@ class Augmentation(Options):
         """
         space = array.shape[1:]
         if size_px is not None and tuple(size_px) != space:
-            changed = _warp(array, params.matrix(space, spacing) @ _coarser(space, size_px), size_px)
+            changed = _warp(array, params.matrix(space, spacing) @ between_grids(size_px, space), size_px)
         else:
             changed = _warp(array, params.matrix(space, spacing), space) if params.moves else array.copy()
         if len(array) == 3 and (params.hue_deg or params.saturation != 1.0):
@@ -233,15 +234,6 @@ def _warp(array: PreparedImage, matrix: Float[np.ndarray, "R R"], size_px: tuple
     plane = matrix[[1, 0, 2]][:, [1, 0, 2]][:2]  # OpenCV counts (x, y)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.stack([np.asarray(cv2.warpAffine(c, plane, (width, height), flags=flags), np.uint8) for c in array])
-
-
-def _coarser(space: tuple[int, ...], size_px: tuple[int, ...]) -> Float[np.ndarray, "R R"]:
-    """Index on a grid to index on a finer one over the same field of view."""
-    affine = np.eye(len(space) + 1)
-    for axis, (fine, coarse) in enumerate(zip(space, size_px, strict=True)):
-        affine[axis, axis] = fine / coarse
-        affine[axis, -1] = (fine / coarse - 1) / 2
-    return affine
 
 
 def _recolour(array: PreparedImage, hue_deg: float, saturation: float) -> PreparedImage:

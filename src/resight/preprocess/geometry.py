@@ -19,6 +19,19 @@ Resize = Literal["letterbox", "stretch", "crop"]
 Affine = Float[np.ndarray, "R R"]
 
 
+def between_grids(given: Sequence[int], wanted: Sequence[int]) -> Affine:
+    """Matrix from an index on one grid to the index on another one over the same field of view.
+
+    Args:
+        given: shape of the first grid.
+        wanted: shape of the second.
+    """
+    factors = np.append(np.divide(wanted, given), 1.0)
+    affine = np.diag(factors)
+    affine[:-1, -1] = (factors[:-1] - 1) / 2
+    return affine
+
+
 @dataclass(frozen=True)
 class AxisFit:
     """What becomes of one axis: the pixels `start` to `stop` become `target` pixels from `pad` on, of `size`."""

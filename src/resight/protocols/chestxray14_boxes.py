@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from resight.cohorts.chestxray14 import GRID_PX
 from resight.evaluation import patient_index, proportion
 from resight.experiments.prepare import Prepared
-from resight.explain import box_mask, build_explainer, centre_map, localise, overlap
+from resight.explain import box_region, build_explainer, centre_map, localise, overlap
 from resight.models import Classifier
 from resight.types import MetricValue, PerSample
 
@@ -102,10 +102,7 @@ def _reference(box: pd.Series, space: tuple[int, ...]) -> Bool[np.ndarray, "H W"
     scale = np.asarray(space) / GRID_PX
     start = np.array([box["y_px"], box["x_px"]]) * scale
     size = np.array([box["height_px"], box["width_px"]]) * scale
-    middle = np.floor(start + size / 2).clip(0, np.asarray(space) - 1).astype(int)
-    mask = box_mask(space, tuple(start), tuple(size))
-    mask[tuple(middle)] = True  # a nodule may be smaller than a pixel of a small grid
-    return mask
+    return box_region(space, tuple(start), tuple(size))
 
 
 def _scores(maps: Float[np.ndarray, "K H W"], references: Bool[np.ndarray, "K H W"], patients: PerSample) -> BoxScores:

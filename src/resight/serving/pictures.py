@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from resight.explain import PlacedEvidence
+from resight.findings.base import as_bytes
 from resight.imaging import VOI, Sandbox
 from resight.imaging.geometry import as_stored, axes_of
 from resight.serving.parts import Parts
@@ -138,14 +139,14 @@ class Pictures:
                     return self._kept[key]
             try:
                 made = make()
+                with self._lock:
+                    self._kept[key] = made
+                    while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > _MOST_CACHED:
+                        self._kept.popitem(last=False)
+                return made
             finally:
                 with self._lock:
                     self._making.pop(key, None)
-            with self._lock:
-                self._kept[key] = made
-                while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > _MOST_CACHED:
-                    self._kept.popitem(last=False)
-            return made
 
     def _read(self, instances: Sequence[Instance]) -> Picture:
         sandbox, folder = self._parts.sandbox, self._parts.service.folder
@@ -203,7 +204,7 @@ def _as_shown(image: Image) -> Picture:
     """The image as its header wants it shown, in shares of full scale from 0 to 255."""
     colour = image.pixels.shape[0] == 3
     if colour or image.pixels.dtype == np.uint8:
-        values = image.pixels if image.pixels.dtype == np.uint8 else np.rint(image.pixels * 255).astype(np.uint8)
+        values = as_bytes(image.pixels)
     else:
         values = np.rint(image.pixels * _FULL_SCALE).astype("<u2")
     return Picture(_stacked(values), 0.0, 255.0, 127.5, 255.0, False, "grey", _spacing(image))
