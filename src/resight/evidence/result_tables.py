@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from resight.evaluation import Baseline, Evaluation, OperatingPoint, OperatingResult
+from resight.evaluation import Baseline, Confusion, Evaluation, OperatingPoint, OperatingResult
 from resight.evidence.tables import Row, Table
 from resight.evidence.wording import cell, metric_name, number, whole
 from resight.types import MetricValue
@@ -52,18 +52,30 @@ def calibration_tables(evaluation: Evaluation) -> list[Table]:
 def operating_tables(evaluation: Evaluation, points: Sequence[OperatingPoint]) -> list[Table]:
     """Confusion counts and rates at every operating point: one table, or one an operating point for many labels.
 
+    Operating points that decide everything alike, as those of a model that makes no mistake, are told once.
+
     Args:
         evaluation: the results.
         points: how the thresholds were chosen; gives those the results do not know.
     """
-    names = list(dict.fromkeys(result.name for result in evaluation.operating))
+    by_name: dict[str, list[OperatingResult]] = {}
+    for result in evaluation.operating:
+        by_name.setdefault(result.name, []).append(result)
+    alike: dict[tuple[tuple[str, float, Confusion], ...], list[list[OperatingResult]]] = {}
+    for results in by_name.values():
+        alike.setdefault(tuple((r.label, r.threshold, r.confusion) for r in results), []).append(results)
+    shared = [(", ".join(results[0].name for results in same), same) for same in alike.values()]
     if len(evaluation.labels) == 1:
-        groups = [("Operating points", list(evaluation.operating), "Operating point")]
+        lines = [(names, [results[0] for results in same]) for names, same in shared]
+        groups = [("Operating points", "Operating point", lines)] if lines else []
     else:
-        groups = [(f"Operating point: {n}", [r for r in evaluation.operating if r.name == n], "Label") for n in names]
+        groups = [
+            (f"Operating point: {names}", "Label", [(line[0].label, line) for line in zip(*same, strict=True)])
+            for names, same in shared
+        ]
     majority = {b.label: b.metrics["accuracy"] for b in evaluation.baselines if b.name == "majority" and b.label}
     chosen = {(point.name, point.label): point for point in points}
-    return [_operating_table(*group, majority, chosen) for group in groups if group[1]]
+    return [_operating_table(*group, majority, chosen) for group in groups]
 
 
 def threshold_of(result: OperatingResult, points: Mapping[tuple[str, str], OperatingPoint]) -> float:
@@ -74,8 +86,8 @@ def threshold_of(result: OperatingResult, points: Mapping[tuple[str, str], Opera
 
 def _operating_table(
     caption: str,
-    results: Sequence[OperatingResult],
     heading: str,
+    lines: Sequence[tuple[str, Sequence[OperatingResult]]],
     majority: Mapping[str, MetricValue],
     points: Mapping[tuple[str, str], OperatingPoint],
 ) -> Table:
@@ -83,20 +95,21 @@ def _operating_table(
     rows = [
         Row(
             (
-                result.label if heading == "Label" else result.name,
+                name,
                 "not recorded" if math.isnan(cut := threshold_of(result, points)) else number(cut),
                 whole(result.confusion.true_positives),
                 whole(result.confusion.false_negatives),
                 whole(result.confusion.false_positives),
                 whole(result.confusion.true_negatives),
-                *(cell(result.metrics.get(name), digits=2) for name in _DECISION),
+                *(cell(result.metrics.get(metric), digits=2) for metric in _DECISION),
                 *((_plain(majority.get(result.label)),) if majority else ()),
             )
         )
-        for result in results
+        for name, (result, *_) in lines
     ]
     notes = [
         f"{result.name}, {result.label}: {point.note}."
+        for _, results in lines
         for result in results
         if (point := points.get((result.name, result.label))) and point.note
     ]
