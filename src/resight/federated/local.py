@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -20,11 +20,11 @@ from resight.federated.aggregate import Tensors
 from resight.federated.privacy import check_network
 from resight.federated.settings import PrivacyOptions
 from resight.models import autocast, choose_device, with_channels_last
-from resight.preprocess import Augmentation, Mixup
-from resight.training import OBJECTIVES, Objective, TrainingOptions
+from resight.preprocess import Augmentation
+from resight.training import Objective, TrainingOptions
 from resight.training.data import Batch, Reader, TrainingData, epoch_order
-from resight.training.loop import build_loss, mix, sampling, smoothed, step_seed
 from resight.training.schedule import build_optimizer, learning_rate
+from resight.training.step import build_loss, build_objective, sampling, softened, step_seed
 from resight.types import Task
 
 _OBJECTIVE: Final = "objective."
@@ -99,12 +99,10 @@ def train_locally(
     steps_per_epoch = -(-len(data) // options.batch_size)
     whole = options.model_copy(update={"epochs": place.of * place.epochs})
     loss = build_loss(options, task, data)
-    chosen = options.objective
-    built = OBJECTIVES.build(chosen.name, chosen.options, loss=loss, model=model, train=data).to(device)
+    built = build_objective(options, loss, model, data).to(device)
     _recall(built, memory)
     stepper = _Private(model, built, options, privacy) if private else _Plain(model, built, options)
     objective = wrap(built)
-    mixup = Mixup(alpha=options.mixup) if options.mixup else None
     reader = Reader(
         data,
         batch_size=options.batch_size,
@@ -128,9 +126,7 @@ def train_locally(
                 stepper.noise_alone()
                 stepper.end()
                 continue
-            batch = mix(batch, mixup, place.seed, number)
-            if options.label_smoothing:
-                batch = replace(batch, targets=smoothed(batch.targets, options.label_smoothing, task))
+            batch = softened(batch, options, task, seed=place.seed, number=number)
             known = batch.mask.sum().clamp(min=1)
             for rows in torch.arange(len(batch.images)).chunk(options.accumulate):
                 part = batch.part(rows)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,16 +16,14 @@ from resight.errors import TrainingError
 from resight.models import autocast, choose_device, with_channels_last
 from resight.models.device import Precision
 from resight.predictions import scores_of
-from resight.preprocess import Augmentation, Mixup
-from resight.training.base import LOSSES, OBJECTIVES, Loss, Objective
-from resight.training.cells import groups_of
+from resight.preprocess import Augmentation
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
 from resight.training.distributed import as_the_leader, averaging, ranks, stepper, summed, wait_for_all
-from resight.training.imbalance import group_sampling_weights, positive_weights, sampling_weights
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
+from resight.training.step import build_loss, build_objective, sampling, softened, step_seed
 from resight.training.validate import macro_auroc, predict_logits
 from resight.types import Progress, Task, silent
 
@@ -142,11 +139,8 @@ class _Run:
             workers=options.workers,
             share=(self.ranks.rank, self.ranks.world),
         )
-        self.mixup = Mixup(alpha=options.mixup) if options.mixup else None
         self.loss = build_loss(options, task, train)
-        objective = options.objective
-        built = OBJECTIVES.build(objective.name, objective.options, loss=self.loss, model=self.model, train=train)
-        self.objective: Objective = built.to(self.device)
+        self.objective = build_objective(options, self.loss, self.model, train).to(self.device)
         self.optimizer = build_optimizer(nn.ModuleList([self.model, self.objective]), options)
         self.stepper = stepper(self.model, self.objective, self.device)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
@@ -210,9 +204,7 @@ class _Run:
         rate = learning_rate(options, number, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        mixed = mix(batch, self.mixup, options.seed, number)
-        if options.label_smoothing:
-            mixed = replace(mixed, targets=smoothed(mixed.targets, options.label_smoothing, self.task))
+        mixed = softened(batch, options, self.task, seed=options.seed, number=number)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         known = summed(mixed.mask.sum()).clamp(min=1)
@@ -323,49 +315,6 @@ class _Run:
             where=str(path),
             fix="The batch is kept there. Lower training.learning_rate, or set training.precision to fp32.",
         )
-
-
-def build_loss(options: TrainingOptions, task: Task, train: TrainingData) -> Loss:
-    """The loss that the options name, with weights of positives where they ask for them."""
-    name = options.loss.name
-    if name == "auto":
-        name = "categorical" if task == "multiclass" else "binary"
-    weighted = options.imbalance == "positive_weight"
-    weight = positive_weights(train.targets, train.mask, task) if weighted else None
-    return LOSSES.build(name, options.loss.options, task=task, positive_weight=weight)
-
-
-def sampling(options: TrainingOptions, train: TrainingData) -> Float[np.ndarray, " N"] | None:
-    """How often each image is drawn; None where an epoch shows each once."""
-    if options.imbalance == "balanced_sampler":
-        return sampling_weights(train.targets, train.mask)
-    if options.imbalance == "group_sampler":
-        return group_sampling_weights(train.targets, train.mask, groups_of(train))
-    return None
-
-
-def mix(batch: Batch, mixup: Mixup | None, seed: int, number: int) -> Batch:
-    """A batch blended with itself in another order; as it is without `mixup`."""
-    if mixup is None:
-        return batch
-    rng = np.random.default_rng((seed, 1, number))
-    mixed = mixup.sample(rng, len(batch.images))
-    share, other = mixed.weight, torch.from_numpy(mixed.partner).to(batch.images.device)
-    images = share * batch.images.float() + (1 - share) * batch.images[other].float()
-    targets = share * batch.targets + (1 - share) * batch.targets[other]
-    table = None if batch.table is None else share * batch.table + (1 - share) * batch.table[other]
-    return replace(batch, images=images, targets=targets, mask=batch.mask & batch.mask[other], table=table)
-
-
-def smoothed(targets: torch.Tensor, amount: float, task: Task) -> torch.Tensor:
-    """Targets with a share of each spread evenly."""
-    classes = targets.shape[1] if task == "multiclass" else 2
-    return targets * (1 - amount) + amount / classes
-
-
-def step_seed(seed: int, number: int) -> int:
-    """Seed of what is drawn in one optimiser step, so that a resumed run draws it again."""
-    return int(np.random.SeedSequence((seed, 2, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
