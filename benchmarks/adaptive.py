@@ -13,7 +13,6 @@ command goes on where it stopped.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from itertools import product
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from adaptive_page import page
+from resumable import finish
 
 from resight.blocks import ResidualUnit
 from resight.cohorts import PhantomOptions, write_phantom
@@ -35,7 +35,7 @@ from resight.experiments.prepare import Prepared, prepare
 from resight.models import Classifier
 from resight.models.adaptive import measure_costs, run_within
 from resight.predictions import Predictions, scores_of
-from resight.settings import plain, validate, write_json
+from resight.settings import validate
 from resight.types import MetricValue, silent
 
 SEEDS = (0, 1, 2)
@@ -240,21 +240,16 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("runs/adaptive"))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after that")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    kept = given.out / ("development.json" if given.development else "runs.json")
-    runs = json.loads(kept.read_text()) if kept.exists() else {}
-    began = time.monotonic()
     models, seeds = (DEVELOPED, (DEVELOPMENT,)) if given.development else (JUDGED, SEEDS)
-    for model, seed, name in product(models, seeds, cohorts(given.scratch)):
-        key = f"{name}/{model}/{seed}"
-        if key in runs:
-            continue
-        if time.monotonic() - began > 60 * given.minutes:
-            raise SystemExit("time is over")
-        runs[key] = plain(one_run(name, model, seed, given.scratch, development=given.development))
-        write_json(kept, runs)
-        print(key, runs[key]["validation"], round(time.monotonic() - began), flush=True)
+    names = ["/".join((name, model, str(seed))) for model, seed, name in product(models, seeds, cohorts(given.scratch))]
+
+    def run(key: str) -> dict[str, object]:
+        name, model, seed = key.split("/")
+        return one_run(name, model, int(seed), given.scratch, development=given.development)
+
+    kept = given.out / ("development.json" if given.development else "runs.json")
+    runs = finish(kept, names, run, minutes=given.minutes)
     if not given.development:
         words = (__doc__ or "").split("\n\n")[2]
         (given.out / "adaptive.md").write_text(page(words, runs, BUDGETS), encoding="utf-8")

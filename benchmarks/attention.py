@@ -1,28 +1,35 @@
-"""Do attention layers help? SE, ECA and CBAM against none, everything else alike.
+"""Do attention layers and stochastic depth help? SE, ECA, CBAM and skipped units against none, all else alike.
 
     python benchmarks/attention.py --out benchmarks/results/attention
 
 A ResNet-18 of half width is trained from scratch on two cohorts, with the same images, epochs, batches and learning
-rate whatever its attention. Each seed draws a new split (by patient for the X-rays; ISIC-2017 names no
-patients, so by image) and new weights. Finished runs are kept in
-`runs.json`, so that the command goes on where it stopped; `--minutes` ends it early.
+rate whatever is added. Stochastic depth leaves the branch of a unit out for some training images, at a rate that rises
+from 0 at the first unit to 0.2 at the last. Each seed draws a new split (by patient for the X-rays; ISIC-2017 names no
+patients, so by image) and new weights. Finished runs are kept in `runs.json`, so that the command goes on where it
+stopped; `--minutes` ends it early.
 """
 
 import argparse
-import json
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+from resumable import finish
 
 from resight.evaluation.resampled import corrected_resampled_t_test
 from resight.experiments import ExperimentSettings
 from resight.experiments.judge import judge
 from resight.experiments.members import train_members
 from resight.experiments.prepare import prepare
-from resight.settings import validate, write_json
+from resight.settings import validate
+from resight.types import silent
 
-KINDS = ("none", "se", "eca", "cbam")
+KINDS = {
+    "none": {},
+    **{name: {"attention": name} for name in ("se", "eca", "cbam")},
+    "stochastic depth": {"drop_path": 0.2},
+}
 SEEDS = (0, 1, 2)
 COHORTS = {
     "pneumonia": {
@@ -59,7 +66,7 @@ def settings_for(cohort: str, kind: str, seed: int, store: Path) -> ExperimentSe
             "split": {**part["split"], "seed": seed},
             "recipe": part["recipe"],
             "augmentation": AUGMENTATION,
-            "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32, "attention": kind}},
+            "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32, **KINDS[kind]}},
             "training": {"precision": "bf16", "threads": 1, "seed": seed, **part["training"]},
             "evaluation": {"bootstrap": 0},
             "store": {"folder": store / cohort},
@@ -70,10 +77,10 @@ def settings_for(cohort: str, kind: str, seed: int, store: Path) -> ExperimentSe
 
 def one_run(cohort: str, kind: str, seed: int, scratch: Path) -> dict[str, float]:
     settings = settings_for(cohort, kind, seed, scratch / "store")
-    prepared = prepare(settings, settings.store.folder, lambda *_: None)
+    prepared = prepare(settings, settings.store.folder, silent)
     folder = scratch / f"{cohort}-{kind}-{seed}"
     began = time.process_time()
-    ensemble = train_members(settings, prepared, folder, resume=True, progress=lambda *_: None)
+    ensemble = train_members(settings, prepared, folder, resume=True, progress=silent)
     judged = judge(settings, prepared, ensemble)
     return {
         "auroc": judged.evaluation.macro["auroc"].value,
@@ -85,14 +92,13 @@ def one_run(cohort: str, kind: str, seed: int, scratch: Path) -> dict[str, float
 
 
 def page(runs: dict[str, dict[str, float]]) -> str:
-    lines = ["# Attention layers at the same budget", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), ""]
+    words = (__doc__ or "").split("\n\n")[2].replace("\n", " ")
+    lines = ["# Attention layers and stochastic depth at the same budget", "", words, ""]
     for cohort in COHORTS:
         of = {kind: [runs[f"{cohort}/{kind}/{seed}"] for seed in SEEDS] for kind in KINDS}
         first = of["none"][0]
         lines += [f"## {cohort}: {first['train']} training images, {first['test']} test images, {len(SEEDS)} seeds", ""]
-        lines += [
-            "| attention | parameters | AUROC, mean (least to most) | difference to none, 95 % interval | CPU s |"
-        ]
+        lines += ["| added | parameters | AUROC, mean (least to most) | difference to none, 95 % interval | CPU s |"]
         lines += ["|---|---|---|---|---|"]
         plain = np.array([run["auroc"] for run in of["none"]])
         for kind, found in of.items():
@@ -113,20 +119,13 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("runs/attention"))
     parser.add_argument("--minutes", type=float, default=float("inf"))
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    kept = given.out / "runs.json"
-    runs = json.loads(kept.read_text()) if kept.exists() else {}
-    began = time.monotonic()
-    for seed in SEEDS:
-        for cohort in COHORTS:
-            for kind in KINDS:
-                if (name := f"{cohort}/{kind}/{seed}") in runs:
-                    continue
-                if time.monotonic() - began > 60 * given.minutes:
-                    return
-                runs[name] = one_run(cohort, kind, seed, given.scratch)
-                write_json(kept, runs)
-                print(name, runs[name], flush=True)
+    names = ["/".join((cohort, kind, str(seed))) for seed, cohort, kind in product(SEEDS, COHORTS, KINDS)]
+
+    def run(name: str) -> dict[str, float]:
+        cohort, kind, seed = name.split("/")
+        return one_run(cohort, kind, int(seed), given.scratch)
+
+    runs = finish(given.out / "runs.json", names, run, minutes=given.minutes)
     (given.out / "attention.md").write_text(page(runs), encoding="utf-8")
 
 

@@ -9,15 +9,17 @@ findings="Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia P
 first='["Atelectasis", "Effusion", "Mass", "Pneumonia", "Consolidation", "Emphysema", "Pleural_Thickening"]'
 second='["Cardiomegaly", "Infiltration", "Nodule", "Pneumothorax", "Edema", "Fibrosis", "Hernia"]'
 
-# Weights from images without labels, against fresh ones; SEEDS="0 1 2" for more than one.
-folders=()
-for seed in ${SEEDS:-0}; do
-    folder="$runs/pretrained$seed"
-    [ -f "$folder/backbone.safetensors" ] ||
-        resight pretrain "$here/pretrain.toml" --set "training.seed=$seed" --out "$folder" --resume
-    folders+=("$folder")
+# Weights from images without labels, against fresh ones, for each seed and cohort.
+for study in "" _findings; do
+    folders=()
+    for seed in ${SEEDS:-0 1 2}; do
+        folder="$runs/pretrained$study$seed"
+        [ -f "$folder/backbone.safetensors" ] ||
+            resight pretrain "$here/pretrain$study.toml" --set "training.seed=$seed" --out "$folder" --resume
+        folders+=("$folder")
+    done
+    python "$here/probe.py" "${folders[@]}" --store "$runs/store$study" --out "$results/probe$study.json"
 done
-python "$here/probe.py" "${folders[@]}" --store "$runs/store_pneumonia" --out "$results/probe.json"
 
 for study in pneumonia findings; do
     [ -d "$runs/few_$study" ] || resight train "$here/$study.toml" --out "$runs/few_$study"

@@ -4,19 +4,21 @@
     python benchmarks/multimodal/fusions.py isic2017
     python benchmarks/multimodal/fusions.py covid
 
-phantom: a finding that only image and laboratory value together tell; three drawn cohorts, each judged by a network of
-its own seed, percentiles of the scores pooled. isic2017: age and sex beside dermoscopy; 1,500 images of the official
-training part are learned from (250 of them choose the epoch), the other 500 and the official validation part (150) are
-judged; the official test labels are withheld. covid: sex, view and days since onset beside 109 chest X-rays, asked for
-intensive care; every patient is judged once by a network of five that did not see the patient. The same images, epochs
-and first weights for every network; differences are paired, by patient where patients are known. Finished networks are
-kept below `--scratch`, so that the command goes on where it stopped.
+phantom: a finding that only image and laboratory value together tell, learned as `table.toml` says; three drawn
+cohorts, each judged by a network of its own seed, percentiles of the scores pooled. isic2017: age and sex beside
+dermoscopy; 1,500 images of the official training part are learned from (250 of them choose the epoch), the other 500
+and the official validation part (150) are judged; the official test labels are withheld. covid: sex, view and days
+since onset beside 109 chest X-rays, asked for intensive care; every patient is judged once by a network of five that
+did not see the patient. The same images, epochs and first weights for every network; differences are paired, by
+patient where patients are known. Finished networks are kept below `--scratch`, so that the command goes on where it
+stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -47,14 +49,13 @@ SHARED = Path("../shared/data")
 
 @dataclass(frozen=True)
 class Study:
-    """A cohort, its columns, how long to train, and what keeps the images of one patient together."""
+    """A cohort, its columns, what keeps the images of one patient together, and how its networks learn."""
 
     labels: tuple[str, ...]
     columns: tuple[str, ...]
-    channels: int
-    epochs: int
     group: str
     tables: tuple[Path, ...]
+    learning: dict[str, Any]
     percentiles: bool = False
 
 
@@ -63,14 +64,17 @@ def phantom(scratch: Path) -> Study:
     for seed in range(3):
         folder = scratch / f"phantom{seed}"
         if not (folder / "cohort.csv").exists():
-            write_combination(CombinationOptions(kind="table", images=1000, seed=seed), folder)
+            write_combination(CombinationOptions(kind="table", images=2000, seed=seed), folder)
         table = pd.read_csv(folder / "cohort.csv")
         table["patient_id"] = [f"{seed} {patient}" for patient in table["patient_id"]]
         table["file"] = [str((folder / name).resolve()) for name in table.pop("image")]
         paths.append(scratch / f"phantom{seed}.csv")
         table.to_csv(paths[-1], index=False)
-    columns = ("bnp_pg_ml", "age", "sex", "ward")
-    return Study(("Decompensation",), columns, 1, 12, "patient_id", tuple(paths), percentiles=True)
+    ready = tomllib.loads((Path(__file__).parent / "table.toml").read_text())
+    learning = {part: ready[part] for part in ("recipe", "augmentation", "training")}
+    learning["model"] = {"backbone": ready["model"]["backbone"]}
+    columns = tuple(ready["model"]["clinical"]["columns"])
+    return Study(("Decompensation",), columns, "patient_id", tuple(paths), learning, percentiles=True)
 
 
 def isic2017(scratch: Path) -> Study:
@@ -85,10 +89,9 @@ def isic2017(scratch: Path) -> Study:
     return Study(
         ("melanoma", "seborrheic_keratosis"),
         ("age", "sex"),
-        3,
-        10,
         "none",
         (_written(table, "derm_isic2017", scratch / "isic2017.csv"),),
+        _learning(channels=3, epochs=10),
     )
 
 
@@ -102,7 +105,18 @@ def covid(scratch: Path) -> Study:
     for number in range(5):
         part = np.where(fold == number, "test", np.where(fold == (number + 1) % 5, "validation", "train"))
         paths.append(_written(table.assign(split=part), "cxr_covid_multimodal", scratch / f"covid{number}.csv"))
-    return Study(("went_icu",), ("sex", "view", "offset_days"), 1, 15, "patient_id", tuple(paths))
+    columns = ("sex", "view", "offset_days")
+    return Study(("went_icu",), columns, "patient_id", tuple(paths), _learning(channels=1, epochs=15))
+
+
+def _learning(channels: int, epochs: int) -> dict[str, Any]:
+    """Recipe, augmentation, network and training on real images."""
+    return {
+        "recipe": {"size_px": [64, 64], "channels": channels},
+        "augmentation": {"flip": 0.5, "rotate_deg": 15.0, "scale": 0.1, "translate": 0.05, "gain": 0.1},
+        "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32}},
+        "training": {"epochs": epochs, "precision": "bf16", "threads": 1},
+    }
 
 
 def _written(table: pd.DataFrame, folder: str, path: Path) -> Path:
@@ -119,10 +133,9 @@ def settings_for(study: Study, path: Path, fusion: str | None, store: Path, seed
         {
             "cohort": {"path": str(path), "labels": study.labels},
             "split": {"column": "split", "group": study.group},
-            "recipe": {"size_px": [64, 64], "channels": study.channels},
-            "augmentation": {"flip": 0.5, "rotate_deg": 15.0, "scale": 0.1, "translate": 0.05, "gain": 0.1},
-            "model": {"backbone": {"name": "resnet", "depth": 18, "width": 32}, **clinical},
-            "training": {"epochs": study.epochs, "precision": "bf16", "threads": 1, "seed": seed},
+            **study.learning,
+            "model": {**study.learning["model"], **clinical},
+            "training": {**study.learning["training"], "seed": seed},
             "store": {"folder": str(store)},
         },
         where="benchmarks/multimodal/fusions.py",

@@ -38,6 +38,7 @@ def test_neighbours_become_channels() -> None:
     [
         ({"depth": 18}, "no name"),
         ({"name": "resnet", "num_classes": 2}, "num_classes = 2. Leave num_classes away"),
+        ({"name": "resnet", "gate_target": 0.6}, "gate_target = 0.6. Leave gate_target away"),
         ({"name": "windows"}, "carries a network itself"),
         ({"name": "resnet", "depht": 18}, "depht"),
     ],

@@ -8,8 +8,8 @@ from typing import Any
 from resight.backbones.base import BACKBONES, Backbone
 from resight.errors import SettingsError
 
-_OF_THE_WHOLE = ("num_classes", "auxiliary_classes")
-"""Options that belong to the outermost backbone."""
+_OF_THE_WHOLE = ("num_classes", "auxiliary_classes", "gate_target")
+"""Options that belong to the outermost backbone: last layers, and gates, whose work is counted for a whole image."""
 
 
 def inner_network(part: Mapping[str, Any], *, where: str, in_channels: int, dims: int) -> Backbone:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -79,34 +80,43 @@ def classes_of(cohort: Cohort) -> Int[np.ndarray, " N"]:
 
 
 def cohort_features(predictor: Predictor, cohort: Cohort, progress: Progress = silent) -> CohortFeatures:
+    """Features of every image of a cohort by a bundle, whose recipe prepares them; errors as of `embed_cohort`."""
+    return embed_cohort(cohort, predictor.prepare, predictor.features, progress)
+
+
+def embed_cohort(
+    cohort: Cohort,
+    prepare: Callable[[Path], PreparedImage],
+    embed: Callable[[Shaped[np.ndarray, "B C *space"]], Features],
+    progress: Progress,
+) -> CohortFeatures:
     """Read, prepare and embed every image of a cohort.
 
     Args:
-        predictor: of the bundle; its recipe prepares the images.
         cohort: which images.
+        prepare: reads one; an `ImageError` leaves it out.
+        embed: gives `(B, F)` of a batch.
         progress: told after every batch.
 
     Raises:
         CohortError: none of the images can be read.
     """
     readable = np.zeros(len(cohort), dtype=bool)
-    found: list[Features] = []
-    prepared = _prepared(predictor, cohort, readable)
-    while batch := list(islice(prepared, _BATCH)):
-        found.append(predictor.features(np.stack(batch)))
+
+    def prepared() -> Iterator[PreparedImage]:
+        for row, path in enumerate(cohort.paths):
+            try:
+                image = prepare(path)
+            except ImageError:
+                continue
+            readable[row] = True
+            yield image
+
+    images, found = prepared(), list[Features]()
+    while batch := list(islice(images, _BATCH)):
+        found.append(embed(np.stack(batch)))
         progress("embed", int(readable.sum()), len(cohort), "")
     if not found:
         raise CohortError(f"none of {len(cohort)} images can be read", where=cohort.name)
-    return CohortFeatures(
-        np.concatenate(found).astype(np.float64), cohort.rows(readable), int(len(cohort) - readable.sum())
-    )
-
-
-def _prepared(predictor: Predictor, cohort: Cohort, readable: RowMask) -> Iterator[PreparedImage]:
-    for row, path in enumerate(cohort.paths):
-        try:
-            image = predictor.prepare(path)
-        except ImageError:
-            continue
-        readable[row] = True
-        yield image
+    features = np.concatenate(found).astype(np.float64)
+    return CohortFeatures(features, cohort.rows(readable), int(len(cohort) - readable.sum()))

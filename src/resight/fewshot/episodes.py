@@ -14,6 +14,7 @@ from jaxtyping import Int, Shaped
 from pydantic import Field
 
 from resight.errors import CohortError
+from resight.evaluation import auroc
 from resight.fewshot.base import FEWSHOT, Features
 from resight.settings import Options
 from resight.types import MetricValue
@@ -164,8 +165,6 @@ def _balanced_accuracy(said: np.ndarray, truth: np.ndarray, ways: int) -> float:
 
 def _mean_auroc(scores: np.ndarray, truth: np.ndarray, ways: int) -> float:
     """One class against the rest, by the score less the best other one."""
-    from resight.evaluation import auroc
-
     values: list[float] = []
     for k in range(ways):
         others = np.delete(scores, k, axis=1).max(axis=1)

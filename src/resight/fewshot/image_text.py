@@ -6,9 +6,7 @@ section 3.1.4): no image of the cohort has to be learned from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,18 +15,17 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 from pydantic import Field
 
-from resight.errors import BundleError, CohortError, ImageError, SettingsError, require
+from resight.errors import BundleError, CohortError, SettingsError, require
 from resight.evaluation import auroc_with_interval, patient_index
 from resight.fewshot.base import Features
-from resight.fewshot.cohort_features import CohortFeatures
+from resight.fewshot.cohort_features import CohortFeatures, embed_cohort
 from resight.fewshot.descriptions import Descriptions
 from resight.fewshot.prototypes import unit
 from resight.preprocess import Recipe
 from resight.settings import Options
 from resight.tables import read_table, require_columns
-from resight.types import Cohort, MetricValue, Progress, RowMask, Targets, silent
+from resight.types import Cohort, MetricValue, Progress, Targets, silent
 
-_BATCH = 16
 _FLOAT = "tensor(float)"
 
 
@@ -125,24 +122,7 @@ class ImageEncoder:
         Raises:
             CohortError: none of the images can be read.
         """
-        readable = np.zeros(len(cohort), dtype=bool)
-        found: list[Features] = []
-        prepared = self._prepared(cohort, readable)
-        while batch := list(islice(prepared, _BATCH)):
-            found.append(self.embed(np.stack(batch)))
-            progress("embed", int(readable.sum()), len(cohort), "")
-        if not found:
-            raise CohortError(f"none of {len(cohort)} images can be read", where=cohort.name)
-        return CohortFeatures(np.concatenate(found), cohort.rows(readable), int(len(cohort) - readable.sum()))
-
-    def _prepared(self, cohort: Cohort, readable: RowMask) -> Iterator[np.ndarray]:
-        for row, path in enumerate(cohort.paths):
-            try:
-                image = self.recipe.prepare(path)
-            except ImageError:
-                continue
-            readable[row] = True
-            yield image
+        return embed_cohort(cohort, self.recipe.prepare, self.embed, progress)
 
 
 def read_embeddings(path: Path, labels: tuple[str, ...]) -> Descriptions:

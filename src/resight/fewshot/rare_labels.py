@@ -63,7 +63,7 @@ def rare_labels(
         **settings: the method's own options.
 
     Raises:
-        CohortError: shots or draws below 1.
+        CohortError: no shot, or fewer than 2 draws.
     """
     if shots < 1 or draws < 2:
         raise CohortError(f"shots = {shots}, draws = {draws}", where="rare labels", expected="at least 1 and 2")

@@ -24,7 +24,7 @@ from resight.types import MetricValue, Targets
 Descriptions = Float[np.ndarray, "L A"]
 
 _LEAST_LABELS: Final = 3
-"""For an interval over labels."""
+"""To leave one out, and for an interval over labels."""
 
 
 class ZeroShotOptions(Options):
@@ -78,7 +78,8 @@ class ZeroShotResult:
         labels: one by one.
         mean_unseen: mean AUROC of the labels while unseen; the interval is over labels.
         mean_new: the same of the labels that are new to the network as well.
-        harmonic: harmonic mean of the mean AUROC of seen and unseen labels (generalised zero-shot), above chance.
+        harmonic: harmonic mean of two mean AUROCs, of the labels while unseen and of all others meanwhile (generalised
+            zero-shot).
         chance: 0.5.
     """
 
@@ -147,8 +148,9 @@ def leave_one_label_out(
     Raises:
         CohortError: from `fit_compatibility`, or fewer than 3 labels.
     """
-    if len(labels) < 3:
-        raise CohortError(f"{len(labels)} labels", where="zero-shot", expected="3 at least: 2 seen and 1 unseen")
+    if len(labels) < _LEAST_LABELS:
+        expected = f"{_LEAST_LABELS} at least: 2 seen and 1 unseen"
+        raise CohortError(f"{len(labels)} labels", where="zero-shot", expected=expected)
     x, y = training
     test_x, test_y = test
     owner, _ = patient_index(patients)
