@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from resight.heads import ridge
-from resight.heads.refined import solve_refined
+from resight.heads.refined import FEW, solve_refined
 from resight.heads.ridge import fit_ridge
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("penalty", [1e-6, 1.0])
+@pytest.mark.parametrize("responses", [1, FEW])
 def test_a_factor_in_float32_gives_the_solution_of_float64(
-    order: str, penalty: float, rng: np.random.Generator
+    order: str, penalty: float, responses: int, rng: np.random.Generator
 ) -> None:
     rows = np.asarray(np.tanh(rng.standard_normal((700, 300))), order=order)
-    right = np.column_stack([rows.T @ rng.standard_normal(700), np.zeros(300)])
+    right = np.column_stack([rows.T @ rng.standard_normal((700, responses)), np.zeros(300)])
     exact = np.linalg.solve(rows.T @ rows + penalty * np.eye(300), right)
     found = solve_refined(rows, right, penalty)
     assert found is not None

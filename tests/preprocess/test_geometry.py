@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from resight.preprocess import geometry
 from resight.preprocess.geometry import Resize, fit, place, to_original
 
 _UNKNOWN = (math.nan, math.nan)
@@ -64,6 +66,27 @@ def test_shrinking_does_not_alias(shape: tuple[int, int], rng: np.random.Generat
     prepared = place(board[None], fit(shape, (96, 96), "stretch", spacing_mm=_UNKNOWN))
     assert prepared.std() < 12
     assert abs(prepared.mean() - 127.5) < 3
+
+
+@given(_sides, _sides, st.integers(1, 128), st.integers(1, 128), st.sampled_from([1, 3]), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_averages_are_those_of_opencv_to_the_last_bit(
+    h: int, w: int, out_h: int, out_w: int, channels: int, in_bytes: bool
+) -> None:
+    out_h, out_w = min(out_h, h), min(out_w, w)
+    assume(h % out_h or w % out_w)  # whole pixels are left to OpenCV
+    image = np.random.default_rng(h * w).integers(0, 256, (h, w, channels), dtype=np.uint8)
+    image = image if in_bytes else (image / 255).astype(np.float32)
+    expected = cv2.resize(image, (out_w, out_h), interpolation=cv2.INTER_AREA).reshape(out_h, out_w, channels)
+    np.testing.assert_array_equal(geometry._averaged(image, (out_h, out_w)), expected)
+
+
+def test_a_large_image_is_averaged_in_strips(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (3, 203, 151), dtype=np.uint8)
+    axes = fit((203, 151), (64, 64), "stretch", spacing_mm=_UNKNOWN)
+    whole = place(image, axes)
+    monkeypatch.setattr(geometry, "_STRIP_VALUES", 10 * 3 * 151)  # 21 strips, the last one thinner
+    np.testing.assert_array_equal(place(image, axes), whole)
 
 
 def test_anisotropic_pixels_are_letterboxed_in_millimetres() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import linalg
 
-from resight.heads.refined import solve_refined
+from resight.heads.refined import FEW, solve_refined
 
 Design = Float[np.ndarray, "N J"]
 Responses = Float[np.ndarray, "N K"]
@@ -149,7 +149,10 @@ def _solve(
 ) -> Iterator[tuple[Float[np.ndarray, "J K"], _Hat | None]]:
     """Coefficients and, where asked for, the hat matrix, for each penalty in turn."""
     primal = rows.shape[1] <= rows.shape[0]
-    right = rows.T @ targets if primal else targets
+    right = targets
+    if primal:
+        few = targets.shape[1] <= FEW
+        right = np.stack([column @ rows for column in targets.T], axis=1) if few else rows.T @ targets
     if len(penalties) == 1 and penalties[0] > 0 and not with_hat and min(rows.shape) >= _WORTH_REFINING:
         solution = solve_refined(rows if primal else rows.T, right, penalties[0])
         if solution is not None:

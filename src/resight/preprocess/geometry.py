@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Shaped
+from scipy.sparse import csr_array
 
 from resight.types import Pixels
 
 Resize = Literal["letterbox", "stretch", "crop"]
 Affine = Float[np.ndarray, "R R"]
+
+_LEAST_SHARE_PX = 1e-3
+"""A pixel that reaches less far into an averaged one is rounding, and does not count."""
+_STRIP_VALUES = 2**19
+"""So many floats at once stay in the second-level cache, and bound the memory beside the image."""
 
 
 def between_grids(given: Sequence[int], wanted: Sequence[int]) -> Affine:
@@ -93,7 +100,8 @@ def place(pixels: Pixels, axes: Sequence[AxisFit]) -> Pixels:
     inside = prepared[(slice(None), *(slice(a.pad, a.pad + a.target) for a in axes))]
     if len(axes) == 2:
         interleaved = np.moveaxis(cut, 0, -1)  # as the decoder left it: OpenCV is faster on all channels at once
-        inside[:] = np.moveaxis(_resize_plane(interleaved, targets).reshape(*targets, -1), -1, 0)
+        for channel, plane in zip(inside, cv2.split(_resize_plane(interleaved, targets)), strict=True):
+            channel[:] = plane
     else:
         inside[:] = np.stack([_resize_volume(volume, targets) for volume in cut])
     return prepared
@@ -123,12 +131,54 @@ def _resize_plane(plane: Shaped[np.ndarray, "H W *C"], targets: Sequence[int]) -
     while rows >= 2 * height and columns >= 2 * width and not rows % 2 and not columns % 2:
         rows, columns = rows // 2, columns // 2  # halving has a fast path of its own; the averages stay averages
         plane = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
-    smaller = (min(width, columns), min(height, rows))
-    if smaller != (columns, rows):  # OpenCV averages only where no axis grows
-        plane = cv2.resize(plane, smaller, interpolation=cv2.INTER_AREA)
-    if smaller != (width, height):
+    smaller = (min(height, rows), min(width, columns))
+    if smaller != (rows, columns):
+        whole = not rows % smaller[0] and not columns % smaller[1]  # OpenCV sums whole pixels by another arithmetic
+        plane = cv2.resize(plane, smaller[::-1], interpolation=cv2.INTER_AREA) if whole else _averaged(plane, smaller)
+    if smaller != (height, width):
         plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
     return plane
+
+
+def _averaged(plane: Shaped[np.ndarray, "H W *C"], targets: tuple[int, int]) -> Shaped[np.ndarray, "h w *C"]:
+    """What `cv2.resize` gives with `INTER_AREA`, to the last bit, in half the time.
+
+    Averaging one axis is a product with a sparse matrix. Columns come first, as in OpenCV, strip by strip.
+
+    Args:
+        plane: `uint8` or `float32`.
+        targets: height and width, neither larger than before.
+    """
+    rows, columns = plane.shape[:2]
+    height, width = targets
+    channels = plane.shape[2:]
+    narrow = np.empty((rows, width, *channels), np.float32)
+    step = max(_STRIP_VALUES // (plane.size // rows), 1)
+    for start in range(0, rows, step):
+        strip = plane[start : start + step]
+        if width < columns:
+            upright = cv2.transpose(strip).reshape(columns, -1).astype(np.float32)
+            strip = cv2.transpose((_shares(columns, width) @ upright).reshape(width, len(strip), *channels))
+        narrow[start : start + step] = strip.reshape(-1, width, *channels)
+    small = narrow.reshape(rows, -1)
+    if height < rows:
+        small = _shares(rows, height) @ small
+    if plane.dtype == np.uint8:
+        small = cv2.convertScaleAbs(small)  # to the nearest, ties to even
+    return small.reshape(height, width, *channels)
+
+
+@lru_cache(maxsize=256)
+def _shares(given: int, wanted: int) -> csr_array:
+    """Matrix `(wanted, given)` of the share that each pixel of an axis has in each averaged one."""
+    step = 1.0 / (wanted / given)  # as OpenCV rounds it
+    low = np.arange(wanted)[:, None] * step
+    pixel = np.floor(low).astype(int) + np.arange(int(np.ceil(step)) + 1)
+    reach = np.minimum(low + step, pixel + 1) - np.maximum(low, pixel)
+    counts = (reach > _LEAST_SHARE_PX) & (pixel < given)
+    share = (reach / np.minimum(step, given - low)).astype(np.float32)
+    rows = np.broadcast_to(np.arange(wanted)[:, None], pixel.shape)
+    return csr_array((share[counts], (rows[counts], pixel[counts])), shape=(wanted, given))
 
 
 def _resize_volume(volume: Shaped[np.ndarray, "D H W"], targets: Sequence[int]) -> Shaped[np.ndarray, "D H W"]:
