@@ -11,7 +11,7 @@ from resight.findings.base import (
     source_dataset,
 )
 from resight.findings.codes import Code, code_of
-from resight.findings.objects import write_objects
+from resight.findings.objects import WrittenObject, write_objects
 
 __all__ = [
     "Code",
@@ -21,6 +21,7 @@ __all__ = [
     "FoundVolume",
     "ModelIdentity",
     "ObjectKind",
+    "WrittenObject",
     "code_of",
     "derived_uid",
     "source_dataset",

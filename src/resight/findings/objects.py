@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,13 +39,16 @@ class WrittenObject:
     path: Path
 
 
-def write_objects(study: FoundStudy, kinds: Iterable[ObjectKind], folder: Path) -> list[WrittenObject]:
+def write_objects(
+    study: FoundStudy, kinds: Iterable[ObjectKind], folder: Path, *, after: Sequence[WrittenObject] = ()
+) -> list[WrittenObject]:
     """Write the objects of a result; the same result gives the same UIDs, so writing it again does no harm.
 
     Args:
         study: what was found.
         kinds: what to write; a kind that does not suit an image writes nothing for it.
         folder: is made if it is absent.
+        after: objects of the same result that were written before these; instance numbers go on after theirs.
 
     Raises:
         OutputError: a file cannot be written.
@@ -57,6 +60,7 @@ def write_objects(study: FoundStudy, kinds: Iterable[ObjectKind], folder: Path) 
         for kind in kinds:
             for dataset in WRITERS[kind](study):
                 _complete(dataset, study.images[0].sources[0])
+                dataset.InstanceNumber += sum(one.kind == kind for one in after)
                 path = folder / f"{kind}-{dataset.SOPInstanceUID}.dcm"
                 unfinished = path.with_suffix(".part")
                 dataset.save_as(unfinished, enforce_file_format=True)

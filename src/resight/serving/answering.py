@@ -1,12 +1,14 @@
-"""One model's answer to one study: read, predict, explain, write the objects, and keep everything or nothing."""
+"""One model's answer to one study: read, predict, explain, write the objects, and keep everything or nothing.
+
+However many images a study has, few are in memory: they are read a batch at a time, and drawn one at a time.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import cv2
@@ -16,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from resight.errors import ImageError
 from resight.findings import Finding as FoundFinding
-from resight.findings import FoundImage, FoundStudy, FoundVolume, source_dataset, write_objects
+from resight.findings import FoundImage, FoundStudy, FoundVolume, ObjectKind, WrittenObject, write_objects
 from resight.findings.base import as_bytes, urgency
 from resight.imaging import ReadingEndedError, Sandbox
 from resight.imaging.geometry import as_stored, axes_of
@@ -25,7 +27,7 @@ from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
 from resight.serving.current import current_predictions
 from resight.serving.models import LoadedModel
-from resight.serving.pictures import read_image
+from resight.serving.pictures import read_image, source_of
 from resight.serving.routing import why_refused
 from resight.serving.schema import Delivery, Finding, Instance, Prediction, ResultObject, Study
 from resight.serving.service import Service
@@ -35,6 +37,8 @@ _LONGEST_SIDE_PX: Final = 1024
 """Of pictures with an overlay."""
 _EXPLAINED: Final = 3
 """Most labels of one image whose evidence goes into its objects."""
+_HELD_VALUES: Final = 64 * 2**20
+"""Values of images that are kept between answering and drawing, 256 MB in floating point; others are read again."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,26 @@ class State:
 
 @dataclass(frozen=True)
 class _Looked:
-    """One image as it went through: its instances, what it looked like, what the model said, if asking again helps."""
+    """One image as it went through.
+
+    Attributes:
+        instances: the image, or the slices of a volume.
+        answer: what the model said.
+        image: what it looked like; None where it could not be read or is not kept.
+        refusal: why the sentinels refuse it; empty where they do not.
+        again: whether reading it again may help.
+    """
 
     instances: tuple[Instance, ...]
-    image: Image | None
     answer: Answer
+    image: Image | None = None
+    refusal: str = ""
     again: bool = False
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is said of it; empty where something is."""
+        return self.answer.error or self.refusal
 
 
 class Answering:
@@ -66,6 +84,7 @@ class Answering:
 
     def __init__(self, service: Service, sandbox: Sandbox) -> None:
         self._service, self._sandbox = service, sandbox
+        self._batch = service.settings.limits.batch
 
     def answer(self, study: Study, model: LoadedModel, images: list[Instance]) -> State:
         """Read the images, predict, explain, write the objects, and keep all of it in one transaction.
@@ -85,12 +104,11 @@ class Answering:
             before = _before(session.get_one(Study, study.id), model)
             reported = before is not None and any(one.kind == "sr" for one in before.objects)
         begun = time.monotonic()
-        looked = self._look(model, images)
-        refused = {id(one): bad for one in looked if (bad := why_refused(model.entry, one.answer.alerts))}
-        usable = [one for one in looked if not one.answer.error and id(one) not in refused]
-        problems = sorted({one.answer.error or refused[id(one)] for one in looked if one not in usable})
+        looked = list(self._look(model, images))
+        usable = [one for one in looked if not one.problem]
+        problems = sorted({one.problem for one in looked if one.problem})
         if not usable:
-            everything_refused = all(id(one) in refused for one in looked)
+            everything_refused = all(one.refusal for one in looked)
             again = any(one.again for one in looked)
             return State("refused" if everything_refused else "failed", "; ".join(problems), again)
         found = FoundStudy(
@@ -102,34 +120,51 @@ class Answering:
             site=self._service.settings.site,
             supersedes=before.key if before is not None and reported else None,
         )
-        folder = self._service.folder / "results" / key
-        written = write_objects(found, model.entry.objects, folder)
-        files = {one.sop_uid: (one.kind, one.path) for one in written}
+        written = self._written(found, model, usable)
         with self._service.store.write() as session:
-            self._record(session, study.id, model, found, looked, refused, files, time.monotonic() - begun, before)
+            self._record(session, study.id, model, found, looked, written, time.monotonic() - begun, before)
         left_out = f"{len(looked) - len(usable)} of {len(looked)} images were left out: {'; '.join(problems)}"
         return State("done", left_out if problems else "")
 
-    def _look(self, model: LoadedModel, images: list[Instance]) -> list[_Looked]:
+    def _look(self, model: LoadedModel, images: list[Instance]) -> Iterator[_Looked]:
         groups: list[tuple[Instance, ...]] = [(one,) for one in images]
         if model.predictor.manifest.dims == 3:
             series = dict.fromkeys(one.series_uid for one in images)
             groups = [tuple(one for one in images if one.series_uid == uid) for uid in series]
-        voi = model.predictor.manifest.recipe.voi
-        read: list[tuple[tuple[Instance, ...], Image | ImageError]] = []
+        waiting: list[tuple[tuple[Instance, ...], Image]] = []
+        room = _HELD_VALUES
         for group in groups:
             try:
-                read.append((group, read_image(self._sandbox, self._service.folder, group, voi)))
+                waiting.append((group, self._read(model, group)))
             except ImageError as error:
-                read.append((group, error))
-        images_read = [image for _, image in read if isinstance(image, Image)]
-        answers = iter(model.batcher.predict(images_read, model.operating_point))
-        return [
-            _Looked(group, image, next(answers))
-            if isinstance(image, Image)
-            else _Looked(group, None, Answer(error=image.found), isinstance(image, ReadingEndedError))
-            for group, image in read
-        ]
+                yield _Looked(group, Answer(error=error.found), again=isinstance(error, ReadingEndedError))
+            held = sum(image.pixels.size for _, image in waiting)
+            if not waiting or (len(waiting) < self._batch and held < _HELD_VALUES and group is not groups[-1]):
+                continue
+            answers = model.batcher.predict([image for _, image in waiting], model.operating_point)
+            for (instances, image), answer in zip(waiting, answers, strict=True):
+                kept = image if room > 0 else None
+                room -= image.pixels.size
+                yield _Looked(instances, answer, kept, refusal=why_refused(model.entry, answer.alerts))
+            waiting.clear()
+
+    def _read(self, model: LoadedModel, instances: Sequence[Instance]) -> Image:
+        return read_image(self._sandbox, self._service.folder, instances, model.predictor.manifest.recipe.voi)
+
+    def _written(self, found: FoundStudy, model: LoadedModel, looked: Sequence[_Looked]) -> list[WrittenObject]:
+        """The objects as files: pictures and maps of the most urgent images, one image at a time, then the report."""
+        folder = self._service.folder / "results" / found.key
+        drawn: list[ObjectKind] = [kind for kind in model.entry.objects if kind != "sr"]
+        reports: list[ObjectKind] = [kind for kind in model.entry.objects if kind == "sr"]
+        pairs = list(zip(found.images, looked, strict=True))
+        most = self._service.settings.limits.drawn_images
+        urgent = sorted(range(len(pairs)), key=lambda i: -max(map(urgency, pairs[i][0].findings)))[:most]
+        written: list[WrittenObject] = []
+        for image, one in [pairs[i] for i in sorted(urgent)] if drawn else ():
+            pixels = self._read(model, one.instances) if one.image is None else one.image
+            shown = replace(found, images=(_with_evidence(image, model, pixels),))
+            written += write_objects(shown, drawn, folder, after=written)
+        return [*write_objects(found, reports, folder), *written]
 
     def _found(self, model: LoadedModel, looked: _Looked) -> FoundImage:
         answer, point, labels = looked.answer, model.operating_point, model.predictor.manifest.labels
@@ -143,11 +178,7 @@ class Answering:
             )
             for i, label in enumerate(labels)
         )
-        sources = tuple(
-            source_dataset(i.header["texts"], i.header["numbers"], i.header["transfer_syntax"])
-            for i in looked.instances
-        )
-        return _with_evidence(FoundImage(sources, findings, answer.alerts), model, looked.image)
+        return FoundImage(tuple(map(source_of, looked.instances)), findings, answer.alerts)
 
     def _record(
         self,
@@ -155,9 +186,8 @@ class Answering:
         study_pk: int,
         model: LoadedModel,
         found: FoundStudy,
-        looked: list[_Looked],
-        refused: Mapping[int, str],
-        files: Mapping[str, tuple[str, Path]],
+        looked: Sequence[_Looked],
+        written: Sequence[WrittenObject],
         seconds: float,
         before: Prediction | None,
     ) -> None:
@@ -175,16 +205,16 @@ class Answering:
         )
         session.add(prediction)
         session.flush()
-        rows = [row for one in looked for row in self._rows(model, prediction, one, refused.get(id(one), ""))]
+        rows = [row for one in looked for row in self._rows(model, prediction, one)]
         objects = [
             ResultObject(
                 prediction_pk=prediction.id,
-                kind=kind,
-                sop_uid=uid,
-                file=path.relative_to(self._service.folder).as_posix(),
-                sha256=sha256(path),
+                kind=one.kind,
+                sop_uid=one.sop_uid,
+                file=one.path.relative_to(self._service.folder).as_posix(),
+                sha256=sha256(one.path),
             )
-            for uid, (kind, path) in files.items()
+            for one in written
         ]
         session.add_all([*rows, *objects])
         session.flush()
@@ -205,7 +235,7 @@ class Answering:
             rows=[prediction, *rows, *objects],
         )
 
-    def _rows(self, model: LoadedModel, prediction: Prediction, looked: _Looked, refusal: str) -> list[Finding]:
+    def _rows(self, model: LoadedModel, prediction: Prediction, looked: _Looked) -> list[Finding]:
         answer, point = looked.answer, model.operating_point
         return [
             Finding(
@@ -217,17 +247,15 @@ class Answering:
                 probability=None if answer.probabilities is None else answer.probabilities[i],
                 threshold=model.threshold(label, point),
                 # a refused image has numbers, for those who ask why, and no decision
-                decision=None if answer.decisions is None or refusal else answer.decisions[i],
-                error=answer.error or refusal,
+                decision=None if answer.decisions is None or looked.refusal else answer.decisions[i],
+                error=looked.problem,
             )
             for i, label in enumerate(model.predictor.manifest.labels)
         ]
 
 
-def _with_evidence(found: FoundImage, model: LoadedModel, image: Image | None) -> FoundImage:
+def _with_evidence(found: FoundImage, model: LoadedModel, image: Image) -> FoundImage:
     """Add what the objects show of the evidence: all of it for a volume, a picture and maps of it for an image."""
-    if image is None or not {"sc", "gsps", "pm"} & set(model.entry.objects):
-        return found
     evidence = model.evidence(image)
     if image.pixels.ndim == 4:
         if evidence is None:

@@ -12,11 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
+from pydicom.dataset import Dataset
 
 from resight.explain import PlacedEvidence
+from resight.findings import source_dataset
 from resight.findings.base import as_bytes
 from resight.imaging import VOI, Sandbox
 from resight.imaging.geometry import as_stored, axes_of
+from resight.serving.models import LoadedModel
 from resight.serving.parts import Parts
 from resight.serving.schema import Instance, Study
 from resight.types import Image
@@ -100,6 +103,19 @@ class Pictures:
         assert isinstance(found, Picture)
         return found
 
+    def in_service(self, model: str, version: str, label: str) -> LoadedModel:
+        """The version of a model that says something of a label.
+
+        Raises:
+            LookupError: it is not in service, or has no such label.
+        """
+        loaded = self._parts.models.current(model)
+        if loaded is None or loaded.identity.version != version:
+            raise LookupError("the version that answered is not in service any more")
+        if label not in loaded.predictor.manifest.labels:
+            raise LookupError("the model has no such label")
+        return loaded
+
     def evidence(self, instances: Sequence[Instance], model: str, version: str, label: str) -> PlacedEvidence:
         """Where a model sees its labels, on the pixels of the picture.
 
@@ -107,12 +123,8 @@ class Pictures:
             LookupError: it says nothing of this label and image, with the reason.
             ImageError: the image cannot be read.
         """
-        loaded = self._parts.models.current(model)
-        if loaded is None or loaded.identity.version != version:
-            raise LookupError("the version that answered is not in service any more")
+        loaded = self.in_service(model, version, label)
         manifest = loaded.predictor.manifest
-        if label not in manifest.labels:
-            raise LookupError("the model has no such label")
 
         def explain() -> PlacedEvidence:
             image = read_image(self._parts.sandbox, self._parts.service.folder, instances, manifest.recipe.voi)
@@ -178,6 +190,12 @@ def read_image(sandbox: Sandbox, folder: Path, instances: Sequence[Instance], vo
         for path in paths:
             (Path(together) / path.name).hardlink_to(path)
         return sandbox.image(Path(together), voi)
+
+
+def source_of(instance: Instance) -> Dataset:
+    """What results repeat of the header of an instance."""
+    kept = instance.header
+    return source_dataset(kept["texts"], kept["numbers"], kept["transfer_syntax"])
 
 
 def images_of(study: Study) -> list[list[Instance]]:

@@ -155,6 +155,12 @@ class Limits(Options):
     in_flight: int = Field(default=16, ge=1, description="requests for predictions at once; more are told to come back")
     batch: int = Field(default=8, ge=1, description="images that go through a network together")
     batch_wait_ms: float = Field(default=4.0, ge=0, description="how long an image waits for company")
+    drawn_images: int = Field(
+        default=64,
+        ge=1,
+        description="images of a study that captures, maps and presentation states are made of, the most urgent first; "
+        "the report has all",
+    )
     free_disk_mb: int = Field(default=500, ge=0, description="with less than this free nothing is taken any more")
     attempts: int = Field(default=5, ge=1, description="a study that fails is tried so often, then kept for a person")
 

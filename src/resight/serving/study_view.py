@@ -35,6 +35,7 @@ class LabelView:
         number: calibrated probability; score where there is no calibration; None for an image with an error.
         decision: 1 where any image is at or above the threshold, 0 where none is, None without operating point.
         image: number of the image.
+        has_overlay: whether the model in service can show where on that image it saw the label.
         answers: what the conformal set holds, in words; None without conformal sets.
         mine: newest decision of the person who looks.
         others: newest decision of every other person; empty until the person who looks has decided.
@@ -44,6 +45,7 @@ class LabelView:
     number: float | None
     decision: int | None
     image: int | None
+    has_overlay: bool
     answers: str | None
     mine: Decision | None
     others: tuple[Decision, ...]
@@ -95,10 +97,11 @@ def model_view(
             row = [[np.nan if found[name].probability is None else found[name].probability for name in names]]
             words = conformal.words(np.asarray(row, dtype=np.float64))[0]
             sets |= {(instance, name): word for name, word in zip(names, words, strict=True)}
+    no_evidence = _why_no_evidence(loaded if is_current else None)
     labels = []
     for label in dict.fromkeys(finding.label for finding in prediction.findings):
         findings = [found[label] for found in by_image.values() if label in found]
-        strongest = max(findings, key=lambda one: (one.decision is not None, number_of(one) or 0.0))
+        strongest = max(findings, key=lambda one: (not one.error, number_of(one) or 0.0))
         known = [one.decision for one in findings if one.decision is not None]
         said = [one for one in decisions if one.label == label and one.prediction_pk == prediction.id]
         mine, others = _split(said, user_pk)
@@ -107,7 +110,8 @@ def model_view(
                 finding=strongest,
                 number=number_of(strongest),
                 decision=max(known) if known else None,
-                image=places.get(strongest.instance_pk),
+                image=(image := places.get(strongest.instance_pk)),
+                has_overlay=not (no_evidence or strongest.error) and image is not None,
                 answers=sets.get((strongest.instance_pk, label)),
                 mine=mine,
                 others=others,
@@ -126,7 +130,7 @@ def model_view(
         alerts=tuple(alerts),
         use=summary.get("clearance") or RESEARCH_ONLY,
         summary=summary,
-        no_evidence=_why_no_evidence(loaded if is_current else None),
+        no_evidence=no_evidence,
         is_current=is_current,
     )
 

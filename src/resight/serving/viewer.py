@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -15,6 +17,7 @@ from resight.serving.pages import Key
 from resight.serving.pictures import Picture, Pictures, images_of
 from resight.serving.reader_studies import may_see_answer
 from resight.serving.schema import Instance, Study
+from resight.serving.slice_evidence import SliceEvidence, in_order, probabilities_of
 from resight.serving.views import Views
 
 router = APIRouter(prefix="/studies/{key}/images/{number}", include_in_schema=False)
@@ -60,10 +63,8 @@ def seen_image(caller: Reader, pictures: ThePictures, views: TheViews, chosen: C
     Raises:
         HTTPException: 422 where it cannot be read.
     """
-    try:
+    with _refusals():
         found = pictures.picture(chosen)
-    except ImageError as error:
-        raise HTTPException(422, error.found) from None
     views.note(caller.actor, key, "image viewed", instance=chosen[0].id, instances=len(chosen))
     return found
 
@@ -107,7 +108,7 @@ def seen_evidence(
     model: Annotated[str, Query(max_length=64)],
     version: Annotated[str, Query(max_length=64)],
     label: Annotated[str, Query(max_length=200)],
-) -> PlacedEvidence:
+) -> PlacedEvidence | SliceEvidence:
     """Where a model saw a label; that the caller sees it stands in the audit trail.
 
     Raises:
@@ -116,18 +117,22 @@ def seen_evidence(
     with parts.service.store.read() as session:
         if not may_see_answer(session, caller.user_pk, key):
             raise HTTPException(403, "this case is part of a reader study and is read without the model now")
-    try:
-        found = pictures.evidence(chosen, model, version, label)
-    except LookupError as error:
-        raise HTTPException(404, str(error.args[0])) from None
-    except ImageError as error:
-        raise HTTPException(422, error.found) from None
+        slices = in_order(chosen)
+        numbers = probabilities_of(session, slices, model, version, label)
+    with _refusals():
+        manifest = pictures.in_service(model, version, label).predictor.manifest
+        if len(slices) > 1 and manifest.dims == 2:
+            found = SliceEvidence(
+                manifest.labels, numbers, lambda place: pictures.evidence([slices[place]], model, version, label)
+            )
+        else:
+            found = pictures.evidence(chosen, model, version, label)
     shown = {"instance": chosen[0].id, "model": model, "version": version, "label": label}
     views.note(caller.actor, key, "evidence viewed", **shown)
     return found
 
 
-SeenEvidence = Annotated[PlacedEvidence, Depends(seen_evidence)]
+SeenEvidence = Annotated[PlacedEvidence | SliceEvidence, Depends(seen_evidence)]
 
 
 @router.get("/evidence")
@@ -135,7 +140,8 @@ def evidence(found: SeenEvidence, label: str, place: Annotated[int, Query(ge=0)]
     """Where a model saw a label on one slice: a transparent PNG that lies over it."""
     if place >= len(found.profile(label)):
         raise HTTPException(404, "there is no such slice")
-    plane = found.plane(label, place)
+    with _refusals():
+        plane = found.plane(label, place)
     strongest = max(float(found.profile(label).max()), float(plane.max()))  # profiles look at fewer points
     if strongest <= 0:
         raise HTTPException(404, f"the map is empty: nothing in the image speaks for {label}")
@@ -148,6 +154,17 @@ def profile(found: SeenEvidence, label: str) -> dict[str, Any]:
     strength = found.profile(label)
     strongest = float(strength.max(initial=0.0))
     return {"shares": [round(float(one) / strongest, 3) if strongest > 0 else 0.0 for one in strength]}
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What cannot be shown as an answer with its reason."""
+    try:
+        yield
+    except LookupError as error:
+        raise HTTPException(404, str(error.args[0])) from None
+    except ImageError as error:
+        raise HTTPException(422, error.found) from None
 
 
 def _require_slice(found: Picture, place: int) -> None:

@@ -7,6 +7,7 @@
   const pen = canvas.getContext("2d");
   const get = (id) => document.getElementById(id);
   const count = Number(viewer.dataset.images);
+  const LEAFING_MS = 120; // a slice that is passed by faster needs no overlay
   const base = `/studies/${viewer.dataset.study}/images/`;
   const layers = [...document.querySelectorAll("[data-evidence]")].map((box) => ({
     box,
@@ -328,14 +329,15 @@
         if (isShown(layer)) await openSlice(peak(layer));
       }
       const place = view.slice;
-      if (isShown(layer) && !layer.pictures.has(place)) {
+      if (layer.pictures.size && !layer.pictures.has(place)) await new Promise((done) => setTimeout(done, LEAFING_MS));
+      if (isShown(layer) && view.slice === place && !layer.pictures.has(place)) {
         query.set("place", String(place));
         layer.pictures.set(place, await createImageBitmap(await fetched(`${path}?${query}`, "blob")));
         if (layer.pictures.size > 64) layer.pictures.delete(layer.pictures.keys().next().value);
       }
-      layer.box.dataset.drawn = String(place);
+      if (layer.pictures.has(place)) layer.box.dataset.drawn = String(place);
     } catch (error) {
-      layer.box.checked = false;
+      layer.box.checked = Boolean(layer.shares); // the next slice may have a map
       say(error.message);
     }
     layer.box.removeAttribute("aria-busy");
