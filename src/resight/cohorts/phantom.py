@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8, UInt16
 
-from resight.cohorts.phantom_anatomy import Plane, Region, draw_thorax, sample_body
+from resight.cohorts.phantom_anatomy import Plane, Region, draw_thorax
+from resight.cohorts.phantom_body import sample_body
 from resight.cohorts.phantom_cases import (
     FINDINGS,
     Case,

@@ -1,7 +1,6 @@
 """The phantom's healthy thorax: splines filled and added up as X-ray attenuation, the way a radiograph adds tissue up.
 
-Body coordinates: x from -1 to 1 towards the patient's left (right in the picture), y from -1 to 1 downwards. Side -1 is
-the patient's right lung. Attenuation 0 is air and about 1 is spine behind heart.
+Coordinates are those of the body. Attenuation 0 is air and about 1 is spine behind heart.
 """
 
 from __future__ import annotations
@@ -14,65 +13,26 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from resight.cohorts.phantom_body import (
+    Body,
+    Lines,
+    Points,
+    collar_bones,
+    down,
+    heart_outline,
+    lung_outline,
+    mediastinum_outline,
+    ribs,
+    shoulder_blades,
+    torso_outline,
+    upper_arms,
+)
+
 Plane = Float[np.ndarray, "H W"]
 Region = Bool[np.ndarray, "H W"]
-Points = Float[np.ndarray, "N 2"]
-Lines = Float[np.ndarray, "K N 2"]
 Layer = UInt8[np.ndarray, "H W"]
-Sex = Literal["F", "M"]
-View = Literal["PA", "AP"]
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
-
-_TORSO = np.array(
-    [(0.17, -1.3), (0.18, -0.92), (0.42, -0.80), (0.80, -0.72), (1.08, -0.55), (1.3, -0.1), (1.25, 0.2), (0.98, 0.34),
-     (0.90, 0.6), (0.92, 1.3)]
-)  # fmt: skip
-_HEART = np.array(
-    [(-0.10, -0.22), (-0.16, 0.0), (-0.19, 0.18), (-0.13, 0.40), (0.12, 0.50), (0.34, 0.45), (0.41, 0.30), (0.31, 0.08),
-     (0.20, -0.06), (0.14, -0.20), (0.02, -0.30)]
-)  # fmt: skip
-_MEDIASTINUM = np.array(
-    [(-0.12, -1.0), (-0.13, -0.62), (-0.12, -0.30), (-0.14, 0.0), (-0.12, 0.5), (0.12, 0.5), (0.14, 0.0), (0.15, -0.22),
-     (0.19, -0.34), (0.13, -0.46), (0.11, -0.62), (0.11, -1.0)]
-)  # fmt: skip
-_SCAPULA = np.array([(0.66, -0.62), (0.92, -0.56), (0.86, -0.30), (0.74, -0.04), (0.69, -0.30)])
-_CLAVICLE = np.array([(0.05, -0.56), (0.22, -0.585), (0.42, -0.66), (0.62, -0.71), (0.86, -0.73)])
-
-
-@dataclass(frozen=True)
-class Body:
-    """One patient as positioned for one exposure; lengths in body coordinates.
-
-    Attributes:
-        sex: breasts and a narrower frame, or not.
-        view: AP exposures magnify the heart, project the shoulder blades into the lungs and catch a shallow breath.
-        pose: `(2, 3)` rotation, scale and shift of the body in the picture.
-        width: half the inner width of the rib cage.
-        domes: y of the right and of the left dome of the diaphragm.
-        angle: y of the costophrenic angles.
-        heart: width of the heart, 1 is ordinary.
-        air: how radiolucent the lungs are, 1 is ordinary.
-        aorta: size of the aortic knob.
-        bend: sideways curve of the spine.
-        bone: density of the bones.
-        markings: strength of the lungs' vessels.
-        tree: number that fixes the vessels' course.
-    """
-
-    sex: Sex
-    view: View
-    pose: Float[np.ndarray, "2 3"]
-    width: float
-    domes: tuple[float, float]
-    angle: float
-    heart: float
-    air: float
-    aorta: float
-    bend: float
-    bone: float
-    markings: float
-    tree: int
 
 
 @dataclass
@@ -135,35 +95,6 @@ class Thorax:
         return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), plane.shape[::-1])
 
 
-def sample_body(patient: np.random.Generator, exposure: np.random.Generator, *, age: int, sex: Sex, view: View) -> Body:
-    """Draw a body: what belongs to the patient from one generator, what differs by exposure from the other."""
-    old = (age - 50) / 35
-    portable = view == "AP"
-    build, cage, heart, aorta, bend, bone, marks, dome = patient.normal(size=8).clip(-2, 2)
-    tilt, zoom, right, down, breath = exposure.normal(size=5).clip(-2, 2)
-    turn = np.deg2rad((2.2 if portable else 1.2) * tilt)
-    scale = 0.97 + 0.025 * build + 0.02 * zoom - (0.05 if sex == "F" else 0.0)
-    shift = (0.03 * right, 0.05 + 0.03 * down)
-    pose = np.array([[np.cos(turn), -np.sin(turn), shift[0]], [np.sin(turn), np.cos(turn), shift[1]]])
-    pose[:, :2] *= scale
-    shallow = (0.09 if portable else 0.0) - 0.035 * breath
-    return Body(
-        sex=sex,
-        view=view,
-        pose=pose,
-        width=0.69 + 0.02 * cage,
-        domes=(0.33 + 0.02 * dome - shallow, 0.40 + 0.02 * dome - shallow),
-        angle=0.62 - 0.7 * shallow,
-        heart=(1.12 if portable else 0.96) + 0.035 * heart + 0.03 * old,
-        air=1.0 + 0.03 * breath,
-        aorta=1.0 + 0.15 * aorta + 0.35 * old,
-        bend=0.012 * bend * (1 + max(old, 0.0)),
-        bone=1.0 + 0.12 * bone - 0.2 * max(old, 0.0),
-        markings=1.0 + 0.15 * marks + 0.1 * old,
-        tree=int(patient.integers(2**31)),
-    )
-
-
 def draw_thorax(body: Body, size_px: int) -> Thorax:
     """Draw a body on a square picture."""
     half = size_px / 2
@@ -176,8 +107,8 @@ def draw_thorax(body: Body, size_px: int) -> Thorax:
     thorax = Thorax(body, x, y, empty, empty, none, none, outlines, nowhere, to_pixels)
 
     cavities = [thorax.fill(outline) for outline in outlines]
-    heart = thorax.fill(_heart_outline(body))
-    middle = np.maximum(heart, thorax.fill(spline(_MEDIASTINUM * (body.aorta**0.35, 1.0) + _bend(body, _MEDIASTINUM))))
+    heart = thorax.fill(heart_outline(body))
+    middle = np.maximum(heart, thorax.fill(mediastinum_outline(body)))
     air = _air(thorax, cavities[0] | cavities[1], middle)
 
     thorax.tissue = _soft_tissue(thorax, body, air) + _central_shadow(thorax, body, heart, middle)
@@ -188,36 +119,6 @@ def draw_thorax(body: Body, size_px: int) -> Thorax:
     clear = middle < 128
     thorax.lungs = (thorax.cavities[0] & clear, thorax.cavities[1] & clear)
     return thorax
-
-
-def lung_outline(body: Body, side: int) -> Points:
-    """Outline of the right (-1) or left (1) half of the chest cavity."""
-    dome, angle, w = body.domes[side > 0], body.angle, body.width
-    control = [
-        (0.09, -0.50), (0.17, -0.68), (0.30, -0.76), (0.44, -0.67), (0.57, -0.42), (w * 0.97, -0.05), (w, 0.25),
-        (w * 1.01, angle - 0.10), (w * 0.985, angle), (w * 0.88, 0.35 * angle + 0.65 * dome + 0.04),
-        (w * 0.60, dome), (w * 0.35, dome + 0.02), (0.08, dome + 0.03), (0.08, 0.0),
-    ]  # fmt: skip
-    return spline(np.array(control) * (side, 1.0))
-
-
-def spline(control: Points, *, closed: bool = True) -> Points:
-    """A smooth curve through control points (Catmull-Rom)."""
-    return _spline_basis(len(control), closed) @ control
-
-
-@lru_cache
-def _spline_basis(count: int, closed: bool, samples: int = 6) -> Float[np.ndarray, "M N"]:
-    t = np.arange(samples) / samples
-    weights = 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
-    segments = count if closed else count - 1
-    basis = np.zeros((segments * samples, count))
-    for segment in range(segments):
-        for tap in range(4):
-            point = segment - 1 + tap
-            point = point % count if closed else min(max(point, 0), count - 1)
-            basis[segment * samples : (segment + 1) * samples, point] += weights[:, tap]
-    return basis if closed else np.vstack([basis, np.eye(count)[-1]])
 
 
 def _fixed(lines: Lines, to_pixels: Float[np.ndarray, "2 3"]) -> list[Any]:
@@ -231,20 +132,6 @@ def _body_grid(to_pixels: Float[np.ndarray, "2 3"], size_px: int) -> tuple[Plane
     return x, y
 
 
-def _heart_outline(body: Body) -> Points:
-    middle, sag = np.array([0.02, 0.12]), body.domes[1] - 0.40
-    wide = (_HEART - middle) * (body.heart, 0.6 + 0.4 * body.heart) + middle
-    return spline(wide + _down(sag))
-
-
-def _bend(body: Body, points: Points) -> Points:
-    return np.stack([body.bend * np.sin(2.5 * points[:, 1]), np.zeros(len(points))], axis=1)
-
-
-def _down(y: float) -> Float[np.ndarray, " 2"]:
-    return np.array([0.0, y])
-
-
 def _air(thorax: Thorax, cavity: Layer, middle: Layer) -> Plane:
     """How much air lies in the way: nothing behind the heart, less near the chest wall."""
     edge = thorax.soft(cavity, 0.012)
@@ -253,8 +140,7 @@ def _air(thorax: Thorax, cavity: Layer, middle: Layer) -> Plane:
 
 
 def _soft_tissue(thorax: Thorax, body: Body, air: Plane) -> Plane:
-    frame = _TORSO * (0.96 if body.sex == "F" else 1.0, 1.0)
-    torso = thorax.soft(thorax.fill(spline(np.vstack([frame, frame[::-1] * (-1, 1)]))), 0.05)
+    torso = thorax.soft(thorax.fill(torso_outline(body)), 0.05)
     belly = 1.0 / (1.0 + np.exp((0.32 - thorax.y) * 9.0))
     tissue = torso * (0.46 + 0.14 * np.maximum(1.0 - np.square(thorax.x), 0.0) + 0.22 * belly * (1.0 - air))
     gas = np.square((thorax.x - 0.36) / 0.11) + np.square((thorax.y - body.domes[1] - 0.16) / 0.055)
@@ -277,35 +163,20 @@ def _central_shadow(thorax: Thorax, body: Body, heart: Layer, middle: Layer) -> 
 
 
 def _bones(thorax: Thorax, body: Body) -> Plane:
-    back, front = _ribs(body)
+    back, front = ribs(body)
     layer = np.minimum(thorax.stroke(back, 0.055), 140)
     for offset in (-0.024, 0.022):
-        thorax.stroke_on(layer, back + _down(offset), 0.012)
+        thorax.stroke_on(layer, back + down(offset), 0.012)
     pale = np.minimum(thorax.stroke(front, 0.05), 80)
-    lift, reach = (-0.05, 0.13) if body.view == "AP" else (0.0, 0.0)
-    mirror = np.array([[[-1.0, 1.0]], [[1.0, 1.0]]])
-    blades = spline(_SCAPULA - (reach, 0.0)) * mirror
-    collars = spline(_CLAVICLE + _down(lift), closed=False) * mirror
+    blades, collars = shoulder_blades(body), collar_bones(body)
     shoulder = np.maximum(thorax.fill(blades[0]), thorax.fill(blades[1])) // 3
     thorax.stroke_on(shoulder, blades, 0.015, value=130, closed=True)
-    thorax.stroke_on(shoulder, np.array([(1.0, -0.50), (1.12, -0.1)]) * mirror, 0.20, value=150)
+    thorax.stroke_on(shoulder, upper_arms(), 0.20, value=150)
     thorax.stroke_on(shoulder, collars, 0.055, value=190)
     for offset in (-0.022, 0.022):
-        thorax.stroke_on(shoulder, collars + _down(offset), 0.012)
+        thorax.stroke_on(shoulder, collars + down(offset), 0.012)
     bones = 0.105 * thorax.soft(np.maximum(layer, pale), 0.006) + 0.12 * thorax.soft(shoulder, 0.006)
     return np.float32(body.bone) * bones
-
-
-def _ribs(body: Body) -> tuple[Lines, Lines]:
-    """Middle lines of the nine posterior and the seven fainter anterior ribs of either side."""
-    number, t = np.arange(9)[:, None], np.linspace(0.0, 1.0, 14)
-    reach = np.minimum(body.width + 0.01, 0.36 + 0.11 * number)
-    arch = -0.06 * np.sin(np.pi * np.minimum(t * 1.5, 1.0)) + (0.07 + 0.022 * number) * t**2.2
-    back = np.stack([0.07 + (reach - 0.07) * np.sin(t * np.pi / 2), -0.74 + 0.135 * number + arch], axis=2)
-    number, reach, ends = number[1:8], reach[1:8], back[1:8, -1:, 1]
-    fall = ends + 0.02 + (0.20 + 0.015 * number) * (1 - t) ** 1.1
-    front = np.stack([0.17 + (reach - 0.17) * np.sin(t * np.pi / 2), fall], axis=2)
-    return np.vstack([back, back * (-1, 1)]), np.vstack([front, front * (-1, 1)])
 
 
 def _vessels(thorax: Thorax, body: Body) -> Plane:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from resight.cohorts.phantom_anatomy import Sex, View
+from resight.cohorts.phantom_body import Sex, View
 from resight.cohorts.phantom_findings import Finding
 from resight.settings import Options
 

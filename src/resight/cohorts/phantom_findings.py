@@ -14,7 +14,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from resight.cohorts.phantom_anatomy import Body, Plane, Region, Thorax, lung_outline, spline, texture
+from resight.cohorts.phantom_anatomy import Plane, Region, Thorax, texture
+from resight.cohorts.phantom_body import Body, lung_outline, spline
 
 Finding = Literal[
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",

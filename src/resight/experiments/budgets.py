@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from resight.evaluation import (
     patient_index,
     sensitivity_changes,
 )
-from resight.evidence import BudgetLine
+from resight.experiments.budget_results import BudgetResult, BudgetStudy, ExitRow
 from resight.experiments.judge import Judged
 from resight.experiments.members import Ensemble
 from resight.experiments.prepare import Prepared
@@ -38,72 +37,8 @@ from resight.models import Classifier, autocast, channels_last
 from resight.models.adaptive import Costs, is_adaptive, measure_costs, run_within, trace
 from resight.models.device import Precision
 from resight.predictions import Predictions
-from resight.settings import plain
 from resight.training.data import in_order
 from resight.types import MetricValue, Progress, RowMask, Scores, Task
-
-
-@dataclass(frozen=True)
-class ExitRow:
-    """Images that left at one place.
-
-    Attributes:
-        name: of the exit, or `last`.
-        images: that left there.
-        brier: of the whole network's probabilities on those images, the mean over labels: how difficult they are.
-    """
-
-    name: str
-    images: int
-    brier: MetricValue
-
-
-@dataclass(frozen=True)
-class BudgetResult:
-    """One way to run the network, on held-out images.
-
-    Attributes:
-        share: of the whole network's FLOPs, mean over the images.
-        auroc: mean over labels; None where it is not defined.
-        change: AUROC against the whole network, with a paired interval.
-        seconds: median for one image alone; NaN where none was timed.
-        exits: who left where.
-        groups: sensitivity at the first operating point, against the whole network's.
-        falls: groups whose sensitivity fell on the validation images, one sentence each.
-        refused: whether the model refuses it because of them.
-    """
-
-    share: float
-    auroc: float | None
-    change: MetricValue
-    seconds: float
-    exits: tuple[ExitRow, ...]
-    groups: tuple[GroupChange, ...]
-    falls: tuple[str, ...]
-    refused: bool
-
-
-@dataclass(frozen=True)
-class BudgetStudy:
-    """What the bundle keeps, and what came of it on held-out images.
-
-    Attributes:
-        budgets: for the manifest.
-        results: one a point.
-        whole_auroc: of the network as it is without a budget.
-        whole_seconds: median for one image alone.
-        judged_on: `test` or `validation`.
-    """
-
-    budgets: Budgets
-    results: tuple[BudgetResult, ...]
-    whole_auroc: float | None
-    whole_seconds: float
-    judged_on: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        return plain({key: value for key, value in vars(self).items() if key != "budgets"})
 
 
 def study_budgets(
@@ -122,30 +57,9 @@ def study_budgets(
         None for a network without exits and gates, and for several networks that answer together.
     """
     model = ensemble.models[0]
-    if len(ensemble.models) > 1 or not is_adaptive(model.eval()):
+    if len(ensemble.models) > 1 or not is_adaptive(model):
         return None
-    study = _Study(settings, prepared, ensemble, judged, model)
-    return study.run(progress)
-
-
-def budget_lines(study: BudgetStudy | None) -> tuple[BudgetLine, ...]:
-    """What the report shows of a study."""
-    if study is None:
-        return ()
-    whole = BudgetLine("no budget", 1.0, study.whole_auroc, None, study.whole_seconds, (), ())
-    lines = [
-        BudgetLine(
-            f"{point.share:.2f}" + (" (refused)" if found.refused else ""),
-            found.share,
-            found.auroc,
-            found.change,
-            found.seconds,
-            tuple((row.name, row.images, row.brier) for row in found.exits),
-            tuple(str(group) for group in found.groups if group.high is not None and group.high < 0),
-        )
-        for point, found in zip(study.budgets.points, study.results, strict=True)
-    ]
-    return (whole, *lines)
+    return _Study(settings, prepared, ensemble, judged, model.eval()).run(progress)
 
 
 class _Study:

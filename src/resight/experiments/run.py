@@ -11,7 +11,8 @@ from typing import Any
 
 from resight.errors import OutputError, SettingsError
 from resight.evidence import write_report
-from resight.experiments.budgets import budget_lines, study_budgets
+from resight.experiments.budget_results import budget_lines
+from resight.experiments.budgets import study_budgets
 from resight.experiments.bundling import fit_novelty, fit_sentinels, make_manifest, remember, training_cases
 from resight.experiments.explaining import CONTROL_FOLDER, save_control, score_evidence, train_control
 from resight.experiments.groups import group_findings
