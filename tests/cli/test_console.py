@@ -84,6 +84,17 @@ def test_a_taken_output_is_refused_before_inputs_are_read(
     assert (folder / "mine.txt").read_text() == "mine"
 
 
+def test_who_was_interrupted_is_told_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").touch()
+    with pytest.raises(OutputError, match="give --resume"):
+        fresh(tmp_path, force=False, resumable=True)
+    with pytest.raises(OutputError, match="another name, or give --force"):
+        fresh(tmp_path, force=False)
+    (tmp_path / "settings.toml").rename(tmp_path / "mine.toml")
+    with pytest.raises(OutputError, match="another name, or give --force"):
+        fresh(tmp_path, force=False, resumable=True)
+
+
 def test_force_replaces_what_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, project = tmp_path / "project" / "runs" / "first", tmp_path / "project"
     run.mkdir(parents=True)

@@ -96,6 +96,18 @@ def test_few_events_get_no_interval() -> None:
     assert math.isnan(found.harrell.low)
 
 
+def test_what_was_observed_is_kaplan_and_meiers_curve_with_greenwoods_error() -> None:
+    """Of four, one dies at 0.4, one at 0.8, one leaves at 1.5, one is seen until 3."""
+    table = _table(np.zeros(4), np.zeros(4))
+    for column, values in (("time", [0.4, 0.8, 1.5, 3.0]), ("event", [1, 1, 0, 0])):
+        images = [f"{row}.png" for row in range(4)]
+        table.table[column] = table.table["image"].map(dict(zip(images, values, strict=True)))
+    first, second, third = (at.observed for at in evaluate_prognosis(table).horizons)
+    assert (first.value, second.value, third.value) == pytest.approx((0.25, 0.5, 0.5))
+    assert second.high - second.value == pytest.approx(1.959964 * 0.5 * math.sqrt(1 / (4 * 3) + 1 / (3 * 2)))
+    assert first.low == 0
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [("time", -1.0, "a time of -1"), ("event", 2, "neither 0 nor 1"), ("event", np.nan, "neither 0 nor 1")],

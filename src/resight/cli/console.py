@@ -67,8 +67,13 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
-def check_free(*paths: Path | None, force: bool) -> None:
+def check_free(*paths: Path | None, force: bool, resumable: bool = False) -> None:
     """Refuse output paths that are taken or cannot be written, before any work is done for them.
+
+    Args:
+        paths: outputs; None stands for one that was not asked for.
+        force: replace what is there.
+        resumable: the verb can go on with what is there, and the refusal says so.
 
     Raises:
         OutputError: one exists and `force` is off, replacing it would remove what Resight did not make or the folder
@@ -78,18 +83,23 @@ def check_free(*paths: Path | None, force: bool) -> None:
         if path is None:
             continue
         if _is_taken(path):
-            _check_taken(path, force=force)
+            _check_taken(path, force=force, resumable=resumable)
         else:
             _check_writable(path)
 
 
-def fresh(path: Path, *, force: bool) -> Path:
+def fresh(path: Path, *, force: bool, resumable: bool = False) -> Path:
     """Make sure that an output path is free.
+
+    Args:
+        path: output.
+        force: replace what is there.
+        resumable: as for `check_free`.
 
     Raises:
         OutputError: as `check_free`, or it cannot be removed or its parent cannot be made.
     """
-    check_free(path, force=force)
+    check_free(path, force=force, resumable=resumable)
     if _is_taken(path):
         try:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -121,15 +131,21 @@ def _is_taken(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
-def _check_taken(path: Path, *, force: bool) -> None:
+def _is_ours(path: Path) -> bool:
+    return any((path / name).exists() for name in _MADE_BY_US)
+
+
+def _check_taken(path: Path, *, force: bool, resumable: bool) -> None:
     if not force:
-        raise OutputError("exists already", where=str(path), fix="Choose another name, or give --force.")
+        going_on = "give --resume to go on with it, " if resumable and _is_ours(path) else ""
+        fix = f"Choose another name, {going_on}or give --force."
+        raise OutputError("exists already", where=str(path), fix=fix)
     if not path.is_dir():
         return
     if Path.cwd().is_relative_to(path.resolve()):
         found = "--force would remove the folder you are in"
         raise OutputError(found, where=str(path), fix="Choose another folder.")
-    if not any((path / name).exists() for name in _MADE_BY_US):
+    if not _is_ours(path):
         found = "--force replaces only folders that Resight made, and this one holds something else"
         raise OutputError(found, where=str(path), fix="Choose another folder.")
 

@@ -43,7 +43,7 @@ def simulate(
 
     chosen = load_experiment(settings, set_ or [], FederatedSettings)
     if not resume:
-        fresh(out, force=force)
+        fresh(out, force=force, resumable=True)
     with progress_bars() as progress:
         found = run(chosen, out, resume=resume, progress=progress)
     if as_json:
@@ -128,7 +128,7 @@ def server(
     chosen = load_experiment(settings, set_ or [], FederatedSettings)
     opened = read_kit(kit, "server")
     if not resume:
-        fresh(out, force=force)
+        fresh(out, force=force, resumable=True)
     with progress_bars() as progress:
         audit = serve(chosen, opened, out, bind=bind, resume=resume, progress=progress, say=say)
     if as_json:

@@ -38,7 +38,7 @@ def pretrain(
 
     chosen = load_experiment(settings, set_ or [])
     if not resume:
-        fresh(out, force=force)
+        fresh(out, force=force, resumable=True)
     with progress_bars() as progress:
         found = pretrain_experiment(chosen, out, resume=resume, progress=progress)
     if as_json:

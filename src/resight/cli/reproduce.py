@@ -35,7 +35,7 @@ def reproduce(
     from resight.settings import parse_overrides
 
     if not resume:
-        fresh(out, force=force)
+        fresh(out, force=force, resumable=True)
     with progress_bars() as progress:
         surroundings = Surroundings(data=data or Path(), out=out, smoke=smoke, progress=progress)
         found = PROTOCOLS.build(study, parse_overrides(option or []), surroundings=surroundings)

@@ -50,7 +50,7 @@ def train(
     among_others = int(os.environ.get("WORLD_SIZE", "1")) > 1
     resume = resume or begun_again() > 0
     if not resume and not among_others:
-        fresh(out, force=force)
+        fresh(out, force=force, resumable=True)
     if processes > 1 and not among_others:
         words = [str(settings), "--out", str(out), *(word for one in set_ or () for word in ("--set", one))]
         flags = [*(["--smoke"] if smoke else []), *(["--json"] if as_json else [])]

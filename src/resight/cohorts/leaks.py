@@ -147,7 +147,8 @@ class LeakReport:
                 f"{one.groups_with_conflicting_labels} with conflicting labels"
             )
         if self.columns:
-            lines.append("  What metadata alone tell (AUROC, 95 % interval by patient):")
+            unit = "group of duplicates" if self.patients is None else "patient"
+            lines.append(f"  What metadata alone tell (AUROC, 95 % interval by {unit}):")
             lines += [f"    {c.column} -> {c.label}: {c.auroc}" for c in self.columns[:_SHOWN_COLUMNS]]
         return "\n".join(lines)
 

@@ -120,10 +120,11 @@ def _choices(found: Fingerprint, machine: Machine, minutes: float) -> Iterator[C
         method,
         "one parameter per label, as validation is small" if method == "temperature" else "",
     )
+    count, unit = (found.patients, "patients") if found.patients else (found.images, "images")
     folds_reason = (
-        f"only {found.patients or found.images} patients: set 5 for narrower intervals at five times the cost"
-        if (found.patients or found.images) < 1_000
-        else "enough patients for one split"
+        f"only {count} {unit}: set 5 for narrower intervals at five times the cost"
+        if count < 1_000
+        else f"enough {unit} for one split"
     )
     yield Choice("", "folds", 0, folds_reason)
 
