@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(name: str, about: str | None) -> argparse.ArgumentParser:
+    """The command line of a study of streams, whose result is kept under its name."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--alpha", type=float, default=0.01)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    return parser
 
 
 def summary(changed: Sequence[int | None], unchanged: Sequence[int | None], *, quiet: int, unit: str) -> dict[str, Any]:

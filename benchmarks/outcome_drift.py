@@ -9,12 +9,9 @@ benchmarks/results/outcome_drift.json.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-from drift_streams import summary
+from drift_streams import arguments, summary
 from scipy.special import expit
 
 from resight.monitoring.outcomes import watch_outcomes
@@ -22,7 +19,6 @@ from resight.monitoring.reference import calibration_of
 from resight.predictions import Predictions
 from resight.settings import write_json
 
-ROOT = Path(__file__).parents[1]
 REFERENCE, QUIET, LONGEST = 300, 200, 800
 
 
@@ -35,11 +31,7 @@ def outcomes(rng: np.random.Generator, count: int, too_high: np.ndarray) -> Pred
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--alpha", type=float, default=0.01)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "outcome_drift.json")
-    given = parser.parse_args()
+    given = arguments("outcome_drift", __doc__).parse_args()
     changed, unchanged = [], []
     too_high = np.r_[np.zeros(QUIET), np.ones(LONGEST)]
     for stream in range(given.streams):

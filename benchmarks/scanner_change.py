@@ -11,13 +11,12 @@ benchmarks/results/scanner_change.json.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from drift_streams import summary
+from drift_streams import arguments, summary
 
 import resight
 from resight.cohorts import PhantomOptions, write_phantom
@@ -65,11 +64,8 @@ def without_features(predictions: Predictions) -> Predictions:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--alpha", type=float, default=0.01)
+    parser = arguments("scanner_change", __doc__)
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs" / "scanner_change", help="images and the run")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "scanner_change.json")
     given = parser.parse_args()
     predictor = trained(given.scratch)
     pool = pd.read_csv(given.scratch / "cohort.csv").tail(POOL)

@@ -8,9 +8,10 @@ from resight.explain import attention_gates, build_explainer
 from resight.models import ModelOptions, build_classifier
 
 
-def network(attention, dims=2):
+def network(attention, dims=2, **more):
     torch.manual_seed(0)
     backbone = {"name": "resnet", "depth": 10, "width": 8, "stem": "cifar", "zero_init": False, "attention": attention}
+    backbone |= more
     options = ModelOptions(backbone=backbone)
     return build_classifier(options, labels=("a", "b"), channels=1, dims=dims).eval()
 
@@ -30,6 +31,21 @@ def test_gates_of_every_stage_are_those_that_scaled_the_map():
     classifier(IMAGES)
     last = gates["layer4.0.attention"]
     torch.testing.assert_close(seen["before"] * last.channels[..., None, None] * last.places, seen["after"])
+
+
+@pytest.mark.parametrize("name", ["se", "cbam"])
+def test_a_unit_that_a_gate_left_out_lets_nothing_through(name):
+    classifier = network(name, gate_target=0.6)
+    pair = torch.stack([torch.zeros_like(IMAGES[0]), torch.full_like(IMAGES[0], 255)])
+    gate, asked = classifier.backbone.layer4[0].gate, []
+    gate.register_forward_hook(lambda *_: torch.tensor([False, True]) if len(asked) == 0 else torch.tensor(asked))
+    gates = attention_gates(classifier, pair)["layer4.0.attention"]
+    maps = build_explainer("attention").explain(classifier, pair)
+    for part in (gates.channels, maps) if gates.places is None else (gates.channels, gates.places, maps):
+        assert not part[0].any()
+        assert part[1].all()
+    asked += [False, False]
+    assert not build_explainer("attention").explain(classifier, pair).any()
 
 
 def test_the_map_of_cbam_is_its_gate_of_places():

@@ -53,11 +53,15 @@ def test_the_run_says_what_less_work_costs_and_whom(adaptive_run: Path) -> None:
 def test_the_command_line_predicts_within_a_budget(
     resight: Callable, adaptive_run: Path, phantom: Path, tmp_path: Path
 ) -> None:
-    least = load_bundle(adaptive_run / "bundle").manifest.budgets.points[0].share
+    budgets = load_bundle(adaptive_run / "bundle").manifest.budgets
+    cheapest = budgets.points[0]
+    least = cheapest.share
     out = tmp_path / "p.csv"
     answer = resight("predict", adaptive_run, phantom / "images", "--budget", least, "--out", out)
     assert answer.code == 0, answer.err
-    assert f"expected FLOPs: {least:.0%} of the whole network's" in answer.err
+    said = " ".join(answer.err.split())
+    assert f"expected FLOPs: {least:.0%} of the whole network's" in said
+    assert f"mean AUROC there {cheapest.auroc:.3f}, of the whole network {budgets.whole_auroc:.3f}" in said
     table = pd.read_csv(out)
     assert set(table["exit"]) <= {"stage2", "stage3", "last"}
     assert table["flops_share"].mean() == pytest.approx(least, abs=0.15)

@@ -103,7 +103,9 @@ def predict(
     for note in predictor.engine_notes:
         say(note)
     if budget is not None:
-        for line in budget_lines(predictor.budget_point(budget)):
+        point = predictor.budget_point(budget)
+        assert predictor.manifest.budgets is not None
+        for line in budget_lines(point, predictor.manifest.budgets.whole_auroc):
             say(line)
     rows, sources = _inputs(predictor, images or [], table)
     with progress_bars() as progress:
@@ -170,10 +172,12 @@ def _in_parts(
     return ImageError.exit_code if report.failed == report.images else 0
 
 
-def budget_lines(point: BudgetPoint) -> list[str]:
-    """What a budget buys, and which groups pay for it, one sentence each."""
-    lines = [f"expected FLOPs: {point.share:.0%} of the whole network's, as on the validation images"]
-    return lines + [f"warning: {change}" for change in point.falls]
+def budget_lines(point: BudgetPoint, whole_auroc: float | None) -> list[str]:
+    """What a budget buys and costs on the validation images, and which groups pay for it, one sentence each."""
+    line = f"expected FLOPs: {point.share:.0%} of the whole network's, as on the validation images"
+    if point.auroc is not None and whole_auroc is not None:
+        line += f"; mean AUROC there {point.auroc:.3f}, of the whole network {whole_auroc:.3f}"
+    return [line] + [f"warning: {change}" for change in point.falls]
 
 
 def _inputs(

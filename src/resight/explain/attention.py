@@ -5,13 +5,15 @@ The gates are no evidence for a label: they are the same for all labels, and com
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from resight.backbones import Backbone
-from resight.blocks import AttentionLayer, Gates, over_space
+from resight.blocks import AttentionLayer, Gates, ResidualUnit, over_space
 from resight.errors import SettingsError
 from resight.explain.activation import StageOptions, enlarged
 from resight.explain.base import EXPLAINERS, Explainer, Logits, Maps
@@ -28,7 +30,7 @@ class AttentionOptions(StageOptions):
 class Attention(Explainer):
     """The gate of each place where the layer has one (CBAM), otherwise its gated channels' mean strength (SE, ECA).
 
-    All labels of an image get the same map.
+    All labels of an image get the same map, which is 0 where a gate left the layer's unit out.
 
     Args:
         options: stage and layer.
@@ -40,13 +42,14 @@ class Attention(Explainer):
     def _explain(self, classifier: Classifier, images: Float[Tensor, "B C *space"]) -> tuple[Logits, Maps]:
         layer = self._layer(classifier.backbone)
         with torch.no_grad():
-            logits, seen = _seen_by(classifier, images, (layer,))
-            gates = layer.gates(seen[0])
+            logits, (seen,) = _seen_by(classifier, images, (layer,))
+            gates = layer.gates(seen.maps)
             if gates.places is None:
-                weights = over_space(gates.channels, seen[0])
-                places = (weights * seen[0].abs()).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)
+                weights = over_space(gates.channels, seen.maps)
+                places = (weights * seen.maps.abs()).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)
             else:
                 places = gates.places
+            places = places * over_space(seen.there, places)
         return logits, enlarged(places, images).expand(-1, logits.shape[1], *images.shape[2:]).contiguous()
 
     def _layer(self, backbone: Backbone) -> AttentionLayer:
@@ -66,6 +69,8 @@ class Attention(Explainer):
 def attention_gates(classifier: Classifier, images: Float[Tensor, "B C *space"]) -> dict[str, Gates]:
     """The gates of every attention layer for these images, by the layer's name in the backbone, in order of work.
 
+    They are 0 for an image whose unit a gate left out (`gate_target`): nothing of it went through.
+
     Args:
         classifier: in evaluation mode.
         images: `(B, C, *space)` from 0 to 255.
@@ -73,21 +78,53 @@ def attention_gates(classifier: Classifier, images: Float[Tensor, "B C *space"])
     named = {name: m for name, m in classifier.backbone.named_modules() if isinstance(m, AttentionLayer)}
     with torch.no_grad():
         _, seen = _seen_by(classifier, images, tuple(named.values()))
-        return {name: layer.gates(maps) for (name, layer), maps in zip(named.items(), seen, strict=True)}
+        return {name: _let_through(layer, part) for (name, layer), part in zip(named.items(), seen, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The maps that a layer was given, and which images it was asked for: 0 maps where a gate left its unit out."""
+
+    maps: Float[Tensor, "B C *space"]
+    there: Bool[Tensor, " B"]
+
+
+def _let_through(layer: AttentionLayer, seen: _Seen) -> Gates:
+    gates = layer.gates(seen.maps)
+    places = None if gates.places is None else gates.places * over_space(seen.there, gates.places)
+    return Gates(gates.channels * over_space(seen.there, gates.channels), places)
 
 
 def _seen_by(
     classifier: Classifier, images: Float[Tensor, "B C *space"], layers: tuple[AttentionLayer, ...]
-) -> tuple[Logits, list[Tensor]]:
-    """Logits, and the map that each layer was given."""
-    seen: dict[AttentionLayer, Tensor] = {}
-    hooks = [layer.register_forward_pre_hook(lambda layer, maps: seen.update({layer: maps[0]})) for layer in layers]
+) -> tuple[Logits, list[_Seen]]:
+    """Logits, and what each layer saw."""
+    units = {u.attention: u for u in classifier.backbone.modules() if isinstance(u, ResidualUnit)}
+    given: dict[nn.Module, Tensor] = {}
+
+    def keep_input(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given[part] = inputs[0]
+
+    def keep_output(part: nn.Module, _: object, output: Tensor) -> None:
+        given[part] = output
+
+    hooks = [layer.register_forward_pre_hook(keep_input) for layer in layers]
+    watched = [part for layer in layers for part in (units[layer], units[layer].gate) if part is not None]
+    hooks += [part.register_forward_hook(keep_output) for part in watched]
     try:
         logits = classifier(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return logits, [seen[layer] for layer in layers]
+    found: list[_Seen] = []
+    for layer in layers:
+        output, gate = given[units[layer]], units[layer].gate
+        there = given[gate] if gate is not None else output.new_ones(len(output), dtype=torch.bool)
+        maps = torch.zeros_like(output)
+        if there.any():
+            maps[there] = given[layer].to(maps.dtype)
+        found.append(_Seen(maps, there))
+    return logits, found
 
 
 def _attention_by_stage(backbone: Backbone) -> list[list[AttentionLayer]]:
