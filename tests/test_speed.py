@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from resight.evaluation import bootstrap
 from resight.evaluation.discrimination import ranking
@@ -23,8 +24,11 @@ from resight.explain import build_explainer
 from resight.heads.ridge import fit_ridge
 from resight.imaging import read
 from resight.imaging.png import inflated
-from resight.models import Manifest, ModelOptions, Predictor, build_classifier, save_bundle
+from resight.models import Manifest, ModelOptions, Predictor, build_classifier, save_bundle, with_channels_last
 from resight.preprocess import Recipe, Store
+from resight.preprocess.geometry import fit, place
+from resight.training import TrainingOptions
+from resight.training.schedule import build_optimizer
 
 Work = Callable[[], object]
 
@@ -114,6 +118,26 @@ def test_a_single_prediction_costs_little_beside_reading_the_picture(tmp_path: P
     predictor.engine.logits = lambda prepared, *_: np.zeros((len(prepared), 1))  # type: ignore[method-assign]
     path = tmp_path / "a.png"
     assert ratio(lambda: predictor.prepare(path), lambda: predictor.predict(path)) > 0.35  # measured: 0.65
+
+
+def test_a_picture_is_averaged_faster_than_by_opencv(rng: np.random.Generator) -> None:
+    colour = rng.integers(0, 256, (3, 384, 511), dtype=np.uint8)
+    interleaved = np.ascontiguousarray(np.moveaxis(colour, 0, -1))
+    axes = fit((384, 511), (224, 224), "stretch", spacing_mm=(np.nan, np.nan))
+    found = ratio(
+        lambda: cv2.resize(interleaved, (224, 224), interpolation=cv2.INTER_AREA),
+        lambda: place(np.moveaxis(interleaved, -1, 0), axes),
+    )
+    assert found > 1.2  # measured: 1.9
+
+
+def test_the_optimiser_does_not_copy_filters_in_channels_last_order() -> None:
+    filters = with_channels_last(nn.Sequential(*(nn.Conv2d(256, 256, 3, bias=False) for _ in range(4))))
+    for parameter in filters.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    plain = torch.optim.AdamW(filters.parameters(), fused=True)
+    ours = build_optimizer(filters, TrainingOptions())
+    assert ratio(plain.step, ours.step) > 1.6  # measured: 3.5
 
 
 @pytest.fixture

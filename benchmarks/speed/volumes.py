@@ -22,6 +22,8 @@ from resight.models import (
     with_channels_last,
 )
 from resight.preprocess import Augmentation, Recipe
+from resight.training import TrainingOptions
+from resight.training.schedule import build_optimizer
 
 FINE, COARSE = (128, 128, 128), (64, 64, 64)
 
@@ -96,7 +98,8 @@ def _network() -> None:
     def forward() -> np.ndarray:
         return served.logits(volumes.numpy())
 
-    steps = [torch.optim.SGD(network.parameters(), lr=1e-3) for network in (peer, ours)]
+    descent = TrainingOptions(optimizer="sgd", learning_rate=1e-3, momentum=0.0, weight_decay=0.0)
+    steps = torch.optim.SGD(peer.parameters(), lr=1e-3), build_optimizer(ours, descent)
 
     def their_step() -> float:
         steps[0].zero_grad()

@@ -85,7 +85,7 @@ def test_a_large_image_is_averaged_in_strips(monkeypatch: pytest.MonkeyPatch, rn
     image = rng.integers(0, 256, (3, 203, 151), dtype=np.uint8)
     axes = fit((203, 151), (64, 64), "stretch", spacing_mm=_UNKNOWN)
     whole = place(image, axes)
-    monkeypatch.setattr(geometry, "_STRIP_VALUES", 10 * 3 * 151)  # 21 strips, the last one thinner
+    monkeypatch.setattr(geometry, "_STRIP_VALUES", 10 * 3 * 151)  # 22 strips, the last one thinner
     np.testing.assert_array_equal(place(image, axes), whole)
 
 

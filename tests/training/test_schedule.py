@@ -1,9 +1,13 @@
 """Learning rate, weight decay groups and the moving average."""
 
+import copy
+
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from resight.models import with_channels_last
 from resight.training.options import TrainingOptions
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
 
@@ -35,6 +39,45 @@ def test_norms_and_biases_are_not_decayed() -> None:
     assert decayed["weight_decay"] == 0.1
     assert all(p.ndim == 1 for p in spared["params"])
     assert spared["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_filters_in_channels_last_order_learn_alike_and_keep_their_order(kind: str, dims: int) -> None:
+    torch.manual_seed(0)
+    options = TrainingOptions(optimizer=kind, learning_rate=0.1, weight_decay=0.1)
+    layers = nn.Sequential((nn.Conv2d, nn.Conv3d)[dims - 2](4, 6, 3), nn.Flatten(), nn.LazyLinear(2))
+    images = torch.randn(5, 4, *[5] * dims)
+    layers(images)
+    plain, ordered = layers, with_channels_last(copy.deepcopy(layers))
+    strides = [parameter.stride() for parameter in ordered.parameters()]
+    assert strides != [parameter.stride() for parameter in plain.parameters()]
+    for network in (plain, ordered):
+        optimizer = build_optimizer(network, options)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+        for parameter in network.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.shape == parameter.shape
+            remembered = [value for value in optimizer.state[parameter].values() if value.ndim]
+            assert remembered
+            assert all(value.shape == parameter.shape for value in remembered)
+    assert [parameter.stride() for parameter in ordered.parameters()] == strides
+    for one, other in zip(plain.parameters(), ordered.parameters(), strict=True):
+        torch.testing.assert_close(other, one)
+
+
+def test_a_failing_step_leaves_the_filters_as_they_were() -> None:
+    network = with_channels_last(nn.Conv2d(4, 6, 3))
+    optimizer = build_optimizer(network, TrainingOptions())
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.param_groups[0]["lr"] = "much"
+    with pytest.raises((TypeError, RuntimeError)):
+        optimizer.step()
+    assert network.weight.shape == (6, 4, 3, 3)
 
 
 def test_the_average_follows_and_smooths() -> None:

@@ -7,6 +7,9 @@ weight averaging, Polyak & Juditsky 1992, with the warm-up of the decay used sin
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,10 +24,55 @@ def build_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.O
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    # fused: one pass over memory instead of ten
     if options.optimizer == "sgd":
         momentum = options.momentum
-        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
-    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)  # one pass over memory instead of ten
+        return _SGD(groups, lr=options.learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return _AdamW(groups, lr=options.learning_rate, fused=True)
+
+
+class _SGD(torch.optim.SGD):
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        with _filters_as_they_lie(self):
+            return super().step(closure)
+
+
+class _AdamW(torch.optim.AdamW):
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        with _filters_as_they_lie(self):
+            return super().step(closure)
+
+
+@contextmanager
+def _filters_as_they_lie(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Filters in channels-last order under a shape in which they are contiguous.
+
+    A fused step on a processor copies what is not contiguous there and back, which takes three times as long as the
+    step itself.
+    """
+    filters = [
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.ndim > 2 and not parameter.is_contiguous() and parameter.movedim(1, -1).is_contiguous()
+    ]
+    _move_axis(optimizer, filters, 1, -1)
+    try:
+        yield
+    finally:
+        _move_axis(optimizer, filters, -1, 1)
+
+
+def _move_axis(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], source: int, target: int) -> None:
+    """Of parameters, their gradients, and what the optimiser remembers of them; memory stays as it is."""
+    for parameter in parameters:
+        shape, gradient = parameter.shape, parameter.grad
+        remembered = optimizer.state.get(parameter, {})
+        for name, value in remembered.items():
+            if isinstance(value, torch.Tensor) and value.shape == shape:
+                remembered[name] = value.movedim(source, target)
+        parameter.data = parameter.data.movedim(source, target)
+        parameter.grad = None if gradient is None else gradient.movedim(source, target)
 
 
 def learning_rate(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:
