@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import cv2
@@ -22,6 +24,8 @@ from resight.serving.schema import Prediction
 from resight.serving.service import Service
 
 SIZE, DEPTH = 32, 9
+ENHANCED = (0, 4, 8, 3, 7, 2, 6, 1, 5)
+"""Place in space of each frame of the Enhanced CT."""
 
 
 def ramp(place: int, study: str, **changes: object) -> pydicom.Dataset:
@@ -42,9 +46,32 @@ def sagittal(place: int) -> pydicom.Dataset:
     return ramp(place, "1.2.4", ImageOrientationPatient=cosines, ImagePositionPatient=[-5.0 * place, 0, 0])
 
 
+def enhanced(study: str) -> pydicom.Dataset:
+    """The axial slices as the frames of one Enhanced CT, in no order; geometry and rescale stand in its groups."""
+    shared, orientation, measures, rescale = (pydicom.Dataset() for _ in range(4))
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    measures.PixelSpacing, measures.SliceThickness = [0.5, 0.5], 5
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, -1024, "HU"
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    shared.PixelValueTransformationSequence = [rescale]
+    frames = []
+    for place in ENHANCED:
+        frame, position = pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient = [0, 0, 5.0 * place]
+        frame.PlanePositionSequence = [position]
+        frames.append(frame)
+    dataset = ramp(0, study, SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", NumberOfFrames=DEPTH)
+    dataset.PixelData = b"".join(ramp(place, study).PixelData for place in ENHANCED)
+    dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [shared], frames
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        del dataset[keyword]
+    return dataset
+
+
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    """Study 1: axial slices; 2: sagittal ones; the evidence of the network is what is bright."""
+    """Study 1: axial slices; 2: sagittal ones; 3: frames of one object. The network's evidence is what is bright."""
     folder = tmp_path_factory.mktemp("volumes")
     model = {**model_settings(write_bundle(folder / "bundle", dims=3)), "modalities": ["CT"], "name": "chest-ct"}
     given = {"folder": folder / "service", "quiet_s": 0, "models": [{**model, "objects": ["sr", "sc", "pm"]}]}
@@ -62,6 +89,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         patched.setattr(type(loaded), "evidence", lambda _self, image: bright(image))
         take_in(parts, *(ramp(place, "1.2.3") for place in (3, 0, 8, 1, 2, 7, 4, 5, 6)))
         take_in(parts, *(sagittal(place) for place in range(DEPTH)))
+        take_in(parts, enhanced("1.2.6"))
         yield parts
 
 
@@ -78,7 +106,7 @@ def asked(client: TestClient, study: str) -> dict[str, str]:
     return {"model": "chest-ct", "version": version, "label": "mass"}
 
 
-@pytest.mark.parametrize(("key", "study"), [(1, "1.2.3"), (2, "1.2.4")])
+@pytest.mark.parametrize(("key", "study"), [(1, "1.2.3"), (2, "1.2.4"), (3, "1.2.6")])
 def test_the_overlay_lies_on_the_slice_and_the_place_of_what_is_bright(
     client: TestClient, key: int, study: str
 ) -> None:
@@ -106,7 +134,7 @@ def test_the_overlay_lies_on_the_slice_and_the_place_of_what_is_bright(
     assert past.status_code == 404
 
 
-@pytest.mark.parametrize("study", [1, 2])
+@pytest.mark.parametrize("study", [1, 2, 3])
 def test_a_map_of_a_volume_has_its_peak_on_the_plane_of_the_slice_that_was_sent(parts: Parts, study: int) -> None:
     with parts.service.store.read() as session:
         prediction = session.scalars(select(Prediction).where(Prediction.study_pk == study)).one()
@@ -116,8 +144,16 @@ def test_a_map_of_a_volume_has_its_peak_on_the_plane_of_the_slice_that_was_sent(
     frames = written["pm"].PerFrameFunctionalGroupsSequence
     strongest = int(written["pm"].pixel_array.max(axis=(1, 2)).argmax())
     position = [float(v) for v in frames[strongest].PlanePositionSequence[0].ImagePositionPatient]
-    truth = [0, 0, 30.0] if study == 1 else [-30.0, 0, 0]
+    truth = [-30.0, 0, 0] if study == 2 else [0, 0, 30.0]
     assert position == pytest.approx(truth, abs=1e-3)
+    source = frames[strongest].DerivationImageSequence[0].SourceImageSequence[0]
+    assert source.get("ReferencedFrameNumber") == (ENHANCED.index(6) + 1 if study == 3 else None)
+    if (dciodvfy := shutil.which("dciodvfy")) is None:
+        pytest.skip("dciodvfy is not installed")
+    for _, path in files:
+        done = subprocess.run([dciodvfy, str(path)], capture_output=True, timeout=60, check=False)
+        said = (done.stdout + done.stderr).decode()
+        assert "Error" not in said, said
 
 
 def test_the_page_offers_the_overlay_of_a_volume(client: TestClient) -> None:
@@ -133,8 +169,8 @@ def test_a_slice_of_a_volume_alone_is_told_to_be_one(client: TestClient, parts: 
     take_in(parts)
     with parts.service.store.read() as session:
         newest = max(session.scalars(select(Prediction.study_pk)))
-    assert newest == 2, "one slice is no volume"
+    assert newest == 3, "one slice is no volume"
     found = asked(client, "1.2.3")
-    answer = client.get("/studies/3/images/0/evidence", params=found)
+    answer = client.get("/studies/4/images/0/evidence", params=found)
     assert answer.status_code == 404
     assert "the model reads volumes, and these are shown as single images" in answer.json()["detail"]

@@ -70,12 +70,14 @@ class FoundVolume:
         evidence: on the same voxels.
         spacing_mm: of slices, rows and columns; NaN where not known.
         affine: matrix from an index `(slice, row, column, 1)` to millimetres in the patient; None without a place.
+        frames: of a volume in one object, the number of the frame that each slice is; empty where they go on in order.
     """
 
     pixels: Shaped[np.ndarray, "C D H W"]
     evidence: PlacedEvidence
     spacing_mm: tuple[float, ...]
     affine: Float[np.ndarray, "4 4"] | None = None
+    frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

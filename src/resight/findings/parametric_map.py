@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,8 +39,9 @@ class _Map:
 def parametric_maps(study: FoundStudy) -> list[Dataset]:
     """One map (PS3.3 A.75) for each finding above its threshold of an image or volume with a place in space.
 
-    The frames of a volume's map lie on the planes of its slices. Radiographs have no place in space; their evidence is
-    in the secondary capture and in the presentation state.
+    The frames of a volume's map lie on the planes of its slices, be they files of their own or the frames of one file.
+    Radiographs have no place in space; their evidence is in the secondary capture and in the presentation state.
+    A volume put together out of several multi-frame objects has no map either: a map refers to one such object only.
     """
     require("highdicom", extra="clinic")
     maps = [one for image in study.images for one in _maps(image)]
@@ -53,9 +55,14 @@ def _maps(image: FoundImage) -> Iterator[_Map]:
         height, width = volume.evidence.space[-2:]
         step = math.ceil(max(height, width) / _LONGEST_SIDE_PX)
         evidence = volume.evidence.on((volume.evidence.space[0], -(-height // step), -(-width // step)))
+        sources = along_slices(image.sources)
+        if any("NumberOfFrames" in one for one in sources):
+            if len(sources) > 1:
+                return
+            sources = (_with_frames(source, volume),)
         for finding in present:
             frames = np.stack([evidence.plane(finding.label, place) for place in range(evidence.space[0])])
-            yield _Map(along_slices(image.sources), finding, frames, _geometry(volume, evidence.space))
+            yield _Map(sources, finding, frames, _geometry(volume, evidence.space))
     elif len(image.sources) == 1 and not image.turned and all(keyword in source for keyword in _NEEDED):
         size = int(source.Columns), int(source.Rows)
         for finding in present:
@@ -80,6 +87,21 @@ def _geometry(volume: FoundVolume, space: tuple[int, ...]) -> dict[str, Any]:
         "plane_orientation": PlaneOrientationSequence("PATIENT", [*columns / spacing[1], *rows / spacing[0]]),
         "plane_positions": [PlanePositionSequence("PATIENT", [round(mm, 6) for mm in corner]) for corner in corners],
     }
+
+
+def _with_frames(source: Dataset, volume: FoundVolume) -> Dataset:
+    """The header of a multi-frame object with what the map needs of its functional groups (PS3.3 C.7.6.16)."""
+    geometry = _geometry(volume, volume.evidence.space)
+    positions = geometry["plane_positions"]
+    shared = Dataset()
+    shared.PlaneOrientationSequence = geometry["plane_orientation"]
+    shared.PixelMeasuresSequence = geometry["pixel_measures"]
+    frames = [Dataset() for _ in positions]
+    for number, position in zip(volume.frames or range(1, len(frames) + 1), positions, strict=True):
+        frames[number - 1].PlanePositionSequence = position
+    placed = copy(source)
+    placed.SharedFunctionalGroupsSequence, placed.PerFrameFunctionalGroupsSequence = [shared], frames
+    return placed
 
 
 def _written(study: FoundStudy, one: _Map, number: int) -> Dataset:

@@ -142,6 +142,9 @@ def _assemble(
         order, facts = sort_slices(placements, where)
         slices, placements = [slices[i] for i in order], [placements[i] for i in order]
         affine = affine_of(placements)
+        if len(slices) == attributes["frames"] and order != sorted(order):
+            # results that refer to single frames of this file have to find them again
+            facts["frames"] = [place + 1 for place in order]
         history.append(Step("sort slices", facts))
     pixels, steps = _grey(slices, voi)
     history.extend(steps)

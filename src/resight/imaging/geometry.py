@@ -92,6 +92,12 @@ def axes_of(image: Image) -> str:
     return next((str(s.parameters["axes"]) for s in image.history if s.name == "to LPS"), AS_THEY_ARE)
 
 
+def frames_of(image: Image) -> tuple[int, ...]:
+    """Which stored frame, from 1, each slice of `as_stored` is; empty where they go on in order or are files."""
+    steps = (step.parameters.get("frames", ()) for step in image.history if step.name == "sort slices")
+    return tuple(next(steps, ()))
+
+
 def spacing_of(affine: Affine) -> tuple[float, ...]:
     """Distance of neighbouring voxels along D, H, W in millimetres."""
     return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))

@@ -42,8 +42,8 @@ _NUMBERS: Final = (
     "NumberOfFrames", "PixelSpacing", "Rows", "SamplesPerPixel", "SeriesNumber", "SliceThickness",
     "SpacingBetweenSlices",
 )  # fmt: skip
-_KEPT_STEPS: Final = ("modality", "voi", "presentation", "to LPS")
-"""Of the history, what became of stored values and of the order of axes; the rest names files and decoders."""
+_KEPT_STEPS: Final = ("modality", "voi", "presentation", "sort slices", "to LPS")
+"""Of the history, what became of stored values and of the order of slices and axes; the rest names decoders."""
 _LONGEST_TEXT: Final = 324
 """Longest value of a person's name (PS3.5 table 6.2-1: five groups of 64 and their separators)."""
 

@@ -21,7 +21,7 @@ from resight.findings import Finding as FoundFinding
 from resight.findings import FoundImage, FoundStudy, FoundVolume, ObjectKind, WrittenObject, write_objects
 from resight.findings.base import as_bytes, urgency
 from resight.imaging import ReadingEndedError, Sandbox
-from resight.imaging.geometry import as_stored, axes_of
+from resight.imaging.geometry import as_stored, axes_of, frames_of
 from resight.models.checksums import sha256
 from resight.serving.audit_trail import append
 from resight.serving.batching import Answer
@@ -261,7 +261,8 @@ def _with_evidence(found: FoundImage, model: LoadedModel, image: Image) -> Found
         if evidence is None:
             return found
         stored = as_stored(image)
-        volume = FoundVolume(stored.pixels, evidence.turned(axes_of(image)), stored.spacing_mm, stored.affine)
+        placed = evidence.turned(axes_of(image))
+        volume = FoundVolume(stored.pixels, placed, stored.spacing_mm, stored.affine, frames_of(image))
         return replace(found, volume=volume)
     height, width = image.pixels.shape[1:]
     factor = min(1.0, _LONGEST_SIDE_PX / max(height, width))
