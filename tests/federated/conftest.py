@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from resight.federated.settings import FederatedSettings
-from resight.federated.site import SiteData
+from resight.federated.site_data import SiteData
 from resight.settings import validate
 from resight.training.data import TrainingData
 from resight.types import Cohort

@@ -14,7 +14,7 @@ from resight.federated.columns import agree_on_columns
 from resight.federated.coordinator import Coordinator
 from resight.federated.messages import Message
 from resight.federated.simulate import InProcess, run_sites, sites_of
-from resight.federated.site import SiteData
+from resight.federated.site_data import SiteData
 from resight.models.bundle import load_bundle
 from resight.multimodal import TableEncoding
 

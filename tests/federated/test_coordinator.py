@@ -13,7 +13,7 @@ from resight.federated.aggregate import norm
 from resight.federated.coordinator import Coordinator, draw
 from resight.federated.messages import Message
 from resight.federated.simulate import InProcess, run_sites, sites_of
-from resight.federated.site import SiteData
+from resight.federated.site_data import SiteData
 
 Settings = object
 

@@ -14,7 +14,7 @@ from resight.federated.coordinator import Coordinator
 from resight.federated.messages import Message
 from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_noise
 from resight.federated.simulate import InProcess, sites_of
-from resight.federated.site import _tensors, shared_tensors
+from resight.federated.weights import shared_tensors, tensors_of
 
 GROUP = {"norm": "group"}
 
@@ -95,7 +95,9 @@ def test_noise_for_single_images_is_counted_at_each_site_by_its_own_size(setting
 def test_a_round_asked_for_again_costs_again(settings, three, tmp_path: Path) -> None:
     chosen = settings(rounds=2, privacy={"differential": "example"}, backbone=GROUP)
     site = sites_of(chosen, three, tmp_path)["a"]
-    spent = [site.answer(Message("train", n, {"fewest": 2}, _tensors(site.model))).facts["epsilon"] for n in (0, 0, 1)]
+    spent = [
+        site.answer(Message("train", n, {"fewest": 2}, tensors_of(site.model))).facts["epsilon"] for n in (0, 0, 1)
+    ]
     assert spent[0] < spent[1] < spent[2]
 
 
@@ -156,7 +158,7 @@ RNG = np.random.default_rng
 def test_networks_that_cannot_be_clipped_are_refused_in_one_line(settings, three, tmp_path, changes, found) -> None:
     chosen = settings(rounds=1, privacy={"differential": "example"}, **changes)
     reply = sites_of(chosen, three, tmp_path)["a"]
-    answer = reply.answer(Message("train", 0, {"fewest": 2}, _tensors(reply.model)))
+    answer = reply.answer(Message("train", 0, {"fewest": 2}, tensors_of(reply.model)))
     assert answer.kind == "refused"
     assert found in answer.facts["reason"]
 
@@ -189,6 +191,6 @@ def test_after_private_training_the_network_is_an_ordinary_one(settings, three, 
     chosen = settings(rounds=1, privacy={"differential": "example"}, backbone=GROUP)
     site = sites_of(chosen, three, tmp_path)["a"]
     for number in range(2):
-        assert site.answer(Message("train", number, {"fewest": 2}, _tensors(site.model))).kind == "train"
+        assert site.answer(Message("train", number, {"fewest": 2}, tensors_of(site.model))).kind == "train"
     assert not [p for p in site.model.parameters() if hasattr(p, "grad_sample")]
     site.model(torch.zeros(1, 1, 16, 16)).sum().backward()

@@ -13,8 +13,9 @@ from resight.federated import simulate
 from resight.federated.coordinator import Coordinator
 from resight.federated.messages import Message
 from resight.federated.simulate import InProcess, run_sites, sites_of
-from resight.federated.site import SiteData, _tensors
+from resight.federated.site_data import SiteData
 from resight.federated.sites import together
+from resight.federated.weights import tensors_of
 from resight.models.bundle import load_bundle
 
 ENDS = (1.0, 2.0, 4.0)
@@ -159,7 +160,7 @@ def test_memory_of_other_groups_is_refused_in_one_line(settings, three, tmp_path
     chosen = settings(rounds=1, training={"objective": {"name": "group_dro"}, "group": "sex"})
     grouped = {name: with_groups(data) for name, data in three.items()}
     site = sites_of(chosen, grouped, tmp_path)["a"]
-    weights = _tensors(site.model)
+    weights = tensors_of(site.model)
     assert site.answer(Message("train", 0, {"fewest": 2}, weights)).kind == "train"
     more = {split: replace(one, groups=one.groups + 1) for split, one in grouped["a"].samples.items()}
     changed = sites_of(chosen, {"a": replace(grouped["a"], samples=more)}, tmp_path)["a"]

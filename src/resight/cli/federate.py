@@ -162,8 +162,8 @@ def client(
     from resight.experiments.prepare import prepare
     from resight.federated import FederatedSettings, Site, SiteData
     from resight.federated.client import take_part
-    from resight.federated.coordinator import check_settings
     from resight.federated.provision import read_kit
+    from resight.federated.settings_check import check_settings
 
     chosen = load_experiment(settings, set_ or [], FederatedSettings)
     check_settings(chosen)

@@ -5,7 +5,8 @@ from resight.federated.base import STRATEGIES, Strategy, Updates
 from resight.federated.coordinator import Coordinator
 from resight.federated.settings import FederatedSettings
 from resight.federated.simulate import Simulation, simulate
-from resight.federated.site import Site, SiteData
+from resight.federated.site import Site
+from resight.federated.site_data import SiteData
 
 __all__ = [
     "STRATEGIES",

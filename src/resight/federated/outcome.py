@@ -14,7 +14,8 @@ import torch
 from resight.errors import OutputError, SettingsError
 from resight.experiments.record import environment
 from resight.federated.audit import Audit
-from resight.federated.coordinator import Coordinator, History
+from resight.federated.coordinator import Coordinator
+from resight.federated.history import History
 from resight.federated.settings import FederatedSettings
 from resight.models import Classifier, Manifest, save_bundle
 from resight.settings import begin_with, load_toml, plain, write_json

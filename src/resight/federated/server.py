@@ -19,11 +19,13 @@ from typing import Any, Final
 
 from resight.errors import OutputError, TrainingError
 from resight.federated.audit import Audit, run_audit
-from resight.federated.coordinator import Coordinator, History, check_settings
+from resight.federated.coordinator import Coordinator
+from resight.federated.history import History
 from resight.federated.messages import Message
 from resight.federated.outcome import open_folder, write_bundle, write_outcome
 from resight.federated.provision import Kit, split_address
 from resight.federated.settings import FederatedSettings
+from resight.federated.settings_check import check_settings
 from resight.federated.wire import GridTransport, flower, server_app
 from resight.types import Progress, silent
 

@@ -14,11 +14,14 @@ from typing import Any
 from resight.errors import ResightError, require
 from resight.experiments.prepare import prepare
 from resight.federated.audit import Audit, run_audit
-from resight.federated.coordinator import Coordinator, History, check_settings
+from resight.federated.coordinator import Coordinator
+from resight.federated.history import History
 from resight.federated.messages import Message
 from resight.federated.outcome import open_folder, write_bundle, write_outcome
 from resight.federated.settings import FederatedSettings, FederationOptions, PrivacyOptions, StrategyChoice
-from resight.federated.site import Site, SiteData
+from resight.federated.settings_check import check_settings
+from resight.federated.site import Site
+from resight.federated.site_data import SiteData
 from resight.federated.sites import make_sites, together
 from resight.multimodal import TableEncoding
 from resight.types import Progress, silent
@@ -163,8 +166,7 @@ def run_sites(
     )
     coordinator.train()
     if judged_on is not None:
-        coordinator.transport = InProcess(sites_of(settings, judged_on, folder / "judged"))
-        coordinator.members = {}
+        coordinator.turn_to(InProcess(sites_of(settings, judged_on, folder / "judged")))
     audit = run_audit(coordinator)
     write_bundle(coordinator, audit, folder / "bundle")
     return Outcome(title, audit, coordinator.history, coordinator.encoding)

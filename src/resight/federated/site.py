@@ -6,9 +6,8 @@ send code, and what it asks for twice (opening a sum) or in a way that would sho
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from resight.errors import ResightError, SettingsError, TrainingError
+from resight.errors import ResightError, TrainingError
 from resight.experiments.members import seeded_classifier
-from resight.experiments.prepare import Prepared
 from resight.federated.aggregate import Tensors, norm, problem
 from resight.federated.base import CONTROL, STRATEGIES, Strategy
 from resight.federated.columns import SiteColumns
@@ -30,47 +28,11 @@ from resight.federated.privacy import EpsilonLedger, clip, site_noise, with_nois
 from resight.federated.secure_site import SecureSite
 from resight.federated.settings import FederatedSettings
 from resight.federated.site_audit import SiteAudit
-from resight.models import Classifier
+from resight.federated.site_data import SiteData
+from resight.federated.weights import freeze, frozen_digest, tensors_of
 from resight.multimodal import TableEncoding
 from resight.settings import validate
 from resight.training.checkpoint import load_checkpoint, save_checkpoint
-from resight.training.data import TrainingData
-from resight.types import Cohort, RowMask
-
-_LEARNING = ("head.", "exits.", "clinical.")
-"""What learns besides the backbone."""
-_FIXED = ("mean", "std", "clinical.nothing")
-"""How images and tables are scaled, which is no knowledge."""
-
-
-@dataclass(frozen=True)
-class SiteData:
-    """Images of one site, by split; `cohorts` holds the table rows in the same order."""
-
-    samples: Mapping[str, TrainingData]
-    cohorts: Mapping[str, Cohort]
-
-    @classmethod
-    def of(cls, prepared: Prepared, rows: RowMask | None = None) -> SiteData:
-        """The images of a prepared cohort, or those where `rows` is true."""
-        inside = np.ones(len(prepared.cohort), dtype=bool) if rows is None else rows
-        keep = {split: prepared.in_split(split) & inside for split in ("train", "validation", "test")}
-        samples = {split: prepared.samples(mask) for split, mask in keep.items()}
-        return cls(samples, {split: prepared.cohort.rows(mask) for split, mask in keep.items()})
-
-    def encoded(self, encoding: TableEncoding, where: str) -> SiteData:
-        """The same with clinical columns as the sites have agreed on.
-
-        Raises:
-            CohortError: a name that no site had when they agreed.
-        """
-        tables = {split: encoding.encode(cohort.table, where=where) for split, cohort in self.cohorts.items()}
-        return replace(self, samples={split: replace(one, table=tables[split]) for split, one in self.samples.items()})
-
-    @property
-    def cohort(self) -> Cohort:
-        """The training images' rows, for labels and task."""
-        return self.cohorts["train"]
 
 
 class Site:
@@ -139,7 +101,7 @@ class Site:
             settings, self.data.cohort.labels, encoding, self.settings.training.seed
         )
         self._frozen = freeze(self.model, settings.federation.learns)
-        self._initial = _tensors(self.model)
+        self._initial = tensors_of(self.model)
         self._audit = SiteAudit(self.name, self.settings, self.data.samples, self.data.cohorts, self.folder)
 
     def _hello(self, request: Message) -> Message:
@@ -211,7 +173,7 @@ class Site:
             memory=memory,
             privacy=privacy,
         )
-        after = _tensors(self.model)
+        after = tensors_of(self.model)
         moved = {name: after[name] - shared[name] for name in shared}
         update: Tensors = {**moved, **self.strategy.after(moved, along, memory, trained.steps, trained.rate)}
         if bad := problem(update, update):
@@ -298,58 +260,9 @@ class Site:
         return sorted(self.folder.glob("memory-*.safetensors"))
 
 
-def shared_tensors(model: nn.Module, strategy: Strategy, frozen: frozenset[str] = frozenset()) -> Tensors:
-    """The tensors of a network that sites share under a strategy."""
-    kept = strategy.stays(model) | frozen
-    return {name: array for name, array in _tensors(model).items() if name not in kept}
-
-
 def images_alone(settings: FederatedSettings) -> FederatedSettings:
     """The same network without clinical columns; its backbone begins with the same weights."""
     return settings.model_copy(update={"model": settings.model.model_copy(update={"clinical": None, "fusion": None})})
-
-
-def freeze(model: Classifier, learns: str) -> frozenset[str]:
-    """Keep the backbone from learning where the head alone learns, with exits and fusion where there are some.
-
-    The last layer then begins at 0: its weights need no chance to differ, which would only add to protecting noise.
-
-    Returns:
-        Names of the tensors that stay as they are.
-
-    Raises:
-        SettingsError: a stem with weights, which would stay as chance made it.
-    """
-    if learns == "network":
-        return frozenset()
-    if any(True for _ in model.stem.parameters()):
-        fix = "Choose the stem 'channels' or 'separate', or federation.learns = 'network'."
-        raise SettingsError("a stem that has to learn", where="federation.learns = 'head'", fix=fix)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(_LEARNING))
-    *_, last = (part for part in model.head.modules() if isinstance(part, nn.Linear))
-    for parameter in last.parameters():
-        nn.init.zeros_(parameter)
-    return frozenset(name for name in _tensors(model) if not name.startswith(_LEARNING))
-
-
-def frozen_digest(model: nn.Module, frozen: frozenset[str]) -> str:
-    """SHA-256 of what does not learn, which must be alike at all sites; empty where everything learns."""
-    if not frozen:
-        return ""
-    digest, tensors = hashlib.sha256(), _tensors(model)
-    for name in sorted(frozen):
-        digest.update(name.encode() + tensors[name].tobytes())
-    return digest.hexdigest()
-
-
-def _tensors(model: nn.Module) -> Tensors:
-    """Weights and running statistics as float32 copies; no counters, and nothing that is fixed."""
-    return {
-        name: tensor.detach().float().cpu().contiguous().numpy().copy()
-        for name, tensor in model.state_dict().items()
-        if tensor.is_floating_point() and name not in _FIXED
-    }
 
 
 def _number(path: Path) -> int:

@@ -16,7 +16,7 @@ from resight.cohorts.groups import group_names
 from resight.errors import CohortError, nearest
 from resight.experiments.prepare import Prepared
 from resight.federated.settings import FederatedSettings
-from resight.federated.site import SiteData
+from resight.federated.site_data import SiteData
 from resight.preprocess import Store
 from resight.training.data import TrainingData
 from resight.types import Cohort, PreparedImage
