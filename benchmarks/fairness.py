@@ -30,8 +30,8 @@ from torch import nn
 from resight.backbones import Backbone
 from resight.backbones.ct_resnet import begin_with_ct, ct_resnet152_weights
 from resight.evaluation import OperatingRule, choose_operating_points, decide, fit_calibration
+from resight.evaluation.groups import make_groupings
 from resight.fairness import Audit, AuditOptions, Effect, audit, effects, mitigate
-from resight.fairness.groups import make_groupings
 from resight.models import Classifier, ModelOptions, build_classifier
 from resight.predictions import Predictions
 from resight.preprocess import Recipe

@@ -30,6 +30,7 @@ COLUMNS = (
     "probability",
     "decision",
     "conformal",
+    "conformal_group",
     "spread",
     "operating_point",
     "target",

@@ -33,6 +33,8 @@ def singles(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.concat(readings).astype({"decision": int}).to_csv(folder / "readings.csv", index=False)
     settings = ["--set", f"cohort.path={folder / 'cohort.csv'}", "--set", "training.epochs=1"]
     settings += ["--set", f"report.readings={folder / 'readings.csv'}"]
+    sets = {"group": "sex", "method": "marginal", "coverage": 0.8}
+    settings += [word for name, value in sets.items() for word in ("--set", f"conformal.{name}={value}")]
     assert main(["train", str(experiment), "--out", str(folder / "run"), *settings]) == 0
     return folder
 
@@ -135,6 +137,52 @@ def test_report_and_card_say_what_is_known_of_groups(run_folder: Path) -> None:
     assert "Results by group" in report
     assert "cannot be told: too few patients in the groups" in report
     assert "too few patients in the groups" in (run_folder / "bundle" / "card.md").read_text()
+
+
+def test_sets_are_those_of_the_group_in_the_run_and_later(resight: Any, singles: Path, tmp_path: Path) -> None:
+    run, wanted = singles / "run", ["image", "label", "conformal", "conformal_group"]
+    conformal = json.loads((run / "bundle" / "manifest.json").read_text())["conformal"]
+    assert set(conformal["groups"]) == {"F", "M"}
+    assert conformal["groups"]["F"] != conformal["groups"]["M"]
+    before = pd.read_csv(run / "predictions.csv").query("split == 'test'")[[*wanted, "sex"]]
+    assert (before["conformal_group"] == before["sex"]).all()
+    patients = pd.read_csv(singles / "cohort.csv")[["image", "sex"]]
+    patients.to_csv(tmp_path / "patients.csv", index=False)
+    images = [singles / name for name in before["image"].unique()]
+    later = tmp_path / "later.csv"
+    answer = resight("predict", run, *images, "--table", tmp_path / "patients.csv", "--out", later)
+    assert "no known group" not in answer.err
+    columns = [*wanted[1:], "sex"]
+    pd.testing.assert_frame_equal(pd.read_csv(later)[columns], before[columns].reset_index(drop=True))
+    answer = resight("predict", run, *images, "--out", later, "--force")
+    assert f"{len(images)} of {len(images)} images have no known group" in answer.err
+    largest = pd.read_csv(later)
+    assert largest["conformal_group"].isna().all()
+    now, then = largest["conformal"].to_numpy(), before["conformal"].to_numpy()
+    assert ((now == then) | (now == "either")).all()
+    patients.drop(columns="sex").to_csv(tmp_path / "patients.csv", index=False)
+    answer = resight("predict", run, *images, "--table", tmp_path / "patients.csv")
+    assert answer.code == 4
+    assert "no column 'sex'" in answer.complaint
+    assert resight("verify", run).code == 0
+
+
+def test_report_and_card_say_how_often_sets_of_a_group_held_the_truth(singles: Path) -> None:
+    report = " ".join((singles / "run" / "report.html").read_text().split())
+    assert "Each group by sex has thresholds of its own" in report
+    figures = json.loads((singles / "run" / "metrics.json").read_text())["uncertainty"]["sets"]["by_group"]
+    card = (singles / "run" / "bundle" / "card.md").read_text()
+    assert "new patients, also within each group by sex" in card
+    (sentence,) = (line for line in card.splitlines() if "With thresholds for each group they held it for" in line)
+    for group in ("sex F", "sex M"):
+        assert f"{group}: {figures[group]['value']:.3f} ({figures[group]['low']:.3f}" in sentence
+
+
+def test_groups_that_are_not_there_stop_a_run_before_it_trains(resight: Any, experiment: Path, tmp_path: Path) -> None:
+    answer = resight("train", experiment, "--out", tmp_path / "run", "--set", "conformal.group=sexx")
+    assert answer.code == 3
+    assert "no attribute 'sexx' to group by" in answer.complaint
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_report_and_card_say_what_people_add_and_what_drift_would_be_noticed(singles: Path) -> None:

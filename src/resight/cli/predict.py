@@ -52,7 +52,8 @@ def predict(
         bundle: folder of the bundle, or of the run that made it.
         images: files, folders, DICOM series, tables (CSV or Parquet) with the column `image`, or URLs of any of these
             (`s3://...`); not needed where `table` names the images of every patient.
-        table: clinical columns, one row an image; of a bundle with several modalities, their files, one row a patient.
+        table: clinical columns, and those that groups of sets are made of, one row an image; of a bundle with several
+            modalities, their files, one row a patient.
         out: predictions table (CSV or Parquet); a summary goes to the terminal in any case.
         operating_point: decide at this one; the bundle's first when not given.
         budget: answer with at most this share of the network's FLOPs, for example 0.6; for bundles with exits or gates.
@@ -129,6 +130,10 @@ def predict(
     result_table(shown, rows)
     if len(found) > _SHOWN_ROWS:
         say(f"and {len(found) - _SHOWN_ROWS} more rows" + ("" if out else "; give --out to keep them"))
+    if "conformal_group" in found and (
+        unknown := int((found["conformal_group"] == "").sum()) // len(predictions.labels)
+    ):
+        say(f"{unknown} of {len(predictions)} images have no known group, so their sets are the largest of any group's")
     failed = int(predictions.images()["error"].notna().sum())
     if failed:
         say(f"{failed} of {len(predictions)} images could not be used; the column `error` says why")

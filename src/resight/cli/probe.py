@@ -49,8 +49,9 @@ def probe(
         seed: of the folds, and of who gives pixels to whom.
         as_json: print the result for programs.
     """
+    from resight.evaluation import make_groupings
     from resight.evaluation.rows import select_split
-    from resight.fairness import PixelOptions, make_groupings, probe_features, score_links
+    from resight.fairness import PixelOptions, probe_features, score_links
     from resight.predictions import Predictions
 
     names = attributes(by)

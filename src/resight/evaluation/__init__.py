@@ -13,7 +13,8 @@ from resight.evaluation.calibration import (
 )
 from resight.evaluation.compare import Comparison, LabelComparison, compare
 from resight.evaluation.compare_prognoses import PrognosisComparison, compare_prognosis_tables
-from resight.evaluation.conformal import Conformal, ConformalMethod, ConformalOptions, fit_conformal
+from resight.evaluation.conformal import ConformalOptions, fit_conformal
+from resight.evaluation.conformal_sets import Conformal, ConformalMethod
 from resight.evaluation.decisions import Confusion, confusion, decision_metrics
 from resight.evaluation.delong import auroc_with_interval, delong
 from resight.evaluation.discrimination import (
@@ -29,6 +30,7 @@ from resight.evaluation.discrimination import (
 )
 from resight.evaluation.evaluate import evaluate
 from resight.evaluation.group_changes import GroupChange, groups_of, sensitivity_changes
+from resight.evaluation.groups import Grouping, GroupRule, make_groupings
 from resight.evaluation.hazards import survival_columns, survival_of
 from resight.evaluation.multiclass import class_metrics
 from resight.evaluation.net_benefit import DecisionCurve, decision_curve
@@ -68,6 +70,8 @@ __all__ = [
     "Evaluation",
     "EvaluationOptions",
     "GroupChange",
+    "GroupRule",
+    "Grouping",
     "HorizonResult",
     "LabelCalibration",
     "LabelComparison",
@@ -117,6 +121,7 @@ __all__ = [
     "judge_uncertainty",
     "leave",
     "log_loss",
+    "make_groupings",
     "mcnemar",
     "mean_auroc",
     "partial_auroc",

@@ -1,29 +1,32 @@
 """Sets of labels that hold the truth as often as promised, whatever the model (split conformal prediction).
 
-Split conformal with the probability of the true class as score: Sadinle et al., JASA 2019, marginal and by class
-(Mondrian: Vovk 2012). Control of the share of missed findings of an image: Angelopoulos et al., ICLR 2024, "Conformal
-risk control", theorem 1. Where patients have several images each patient counts once, with its images sharing the
-weight (Dunn et al., JASA 2023, pooled distributions).
+Split conformal with the probability of the true class as score: Sadinle et al., JASA 2019, marginal, by class and by
+group of patients (Mondrian: Vovk 2012). Control of the share of missed findings of an image: Angelopoulos et al.,
+ICLR 2024, "Conformal risk control", theorem 1. Where patients have several images each patient counts once, with its
+images sharing the weight (Dunn et al., JASA 2023, pooled distributions).
 
-The promise holds on average over calibration sets and new patients like those of the calibration.
+The promise holds on average over calibration sets and new patients like those of the calibration; thresholds of a
+group's own make it hold within the group, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from resight.errors import SettingsError
+from resight.evaluation.conformal_sets import Conformal, ConformalMethod, LabelThresholds
+from resight.evaluation.groups import GroupRule
 from resight.evaluation.resampling import patient_index
 from resight.settings import Options
 from resight.types import Mask, Scores, Targets, Task
 
-ConformalMethod = Literal["marginal", "class_conditional", "risk_control"]
 Weights = Float[np.ndarray, " n"]
 
 
@@ -37,57 +40,20 @@ class ConformalOptions(Options):
     coverage: float = Field(
         default=0.9, gt=0, lt=1, description="promised coverage; for risk_control 1 less the share of findings missed"
     )
+    group: str = Field(
+        default="",
+        description="attribute within whose groups the promise holds, too, each by thresholds of its own; `sex+age` "
+        "for several",
+    )
+    edges: dict[str, tuple[float, ...]] = Field(
+        default={}, description="rising edges of the groups of a numeric attribute; default: decades of age, quartiles"
+    )
 
-
-class LabelThresholds(Options):
-    """Least probability at which a label, or its absence, belongs to the set; none: it always does."""
-
-    present: float | None = Field(default=None, description="the label belongs to the set at or above this")
-    absent: float | None = Field(default=None, description="so does its absence, by 1 less the probability")
-    note: str = Field(default="", description="why there is no threshold")
-
-
-class Conformal(Options):
-    """Thresholds that turn probabilities into sets; plain numbers, so they are kept in the bundle as JSON."""
-
-    task: Task = Field(description="multiclass: one set over the labels; otherwise one set over present and absent")
-    method: ConformalMethod
-    coverage: float
-    labels: tuple[LabelThresholds, ...] = Field(min_length=1, description="one a label, in order")
-    chosen_on: str = Field(default="", description="name of the data they were chosen on")
-
-    def members(self, probabilities: Scores) -> Bool[np.ndarray, "N L K"]:
-        """What the sets hold.
-
-        Args:
-            probabilities: `(N, L)`; where it is NaN nothing can be left out.
-
-        Returns:
-            `(N, L, 1)` whether each class belongs to the set of a multiclass task, otherwise `(N, L, 2)`: whether its
-            absence and its presence do.
-        """
-        probabilities = np.asarray(probabilities, dtype=np.float64)
-        if probabilities.ndim != 2 or probabilities.shape[1] != len(self.labels):
-            raise SettingsError(f"probabilities {probabilities.shape}", expected=f"(N, {len(self.labels)})")
-        present = ~(probabilities < _limits(label.present for label in self.labels))
-        if self.task == "multiclass":
-            return present[:, :, None]
-        absent = ~(1 - probabilities < _limits(label.absent for label in self.labels))
-        return np.stack([absent, present], axis=2)
-
-    def words(self, probabilities: Scores) -> np.ndarray[Any, Any]:
-        """The sets in words, `(N, L)`; None where the probability is NaN.
-
-        `in` and `out` for classes, otherwise `present`, `absent`, `either` or `neither`.
-        """
-        members = self.members(probabilities)
-        if self.task == "multiclass":
-            words = np.array(["out", "in"], dtype=object)[members[:, :, 0].astype(int)]
-        else:
-            names = np.array(["neither", "absent", "present", "either"], dtype=object)
-            words = names[members[:, :, 0] + 2 * members[:, :, 1].astype(int)]
-        words[np.isnan(probabilities)] = None
-        return words
+    @model_validator(mode="after")
+    def _consistent(self) -> ConformalOptions:
+        if self.edges and not self.group:
+            raise ValueError("edges only with the group that they belong to")
+        return self
 
 
 def fit_conformal(
@@ -98,43 +64,88 @@ def fit_conformal(
     options: ConformalOptions,
     *,
     patients: Sequence[Any] | np.ndarray[Any, Any] | None = None,
+    images: pd.DataFrame | None = None,
     chosen_on: str = "validation",
 ) -> Conformal:
     """Choose thresholds on data that the model did not learn from.
 
-    A label with too few cases for the promise gets no threshold: its set then leaves nothing out.
+    A label with too few cases for the promise gets no threshold: its set then leaves nothing out. With groups, one that
+    has too few cases gets the lowest threshold of any group, which makes the largest set, and so do images of no known
+    group.
 
     Args:
         probabilities: `(N, L)`, as they will be when sets are made: calibrated.
         targets: `(N, L)`; only 0 and 1 count.
         mask: true where the target counts.
         task: kind of classification.
-        options: method and coverage.
+        options: method, coverage and groups.
         patients: patient of each image; each image its own when not given.
+        images: N rows with the attributes as columns; needed for groups.
         chosen_on: name of these data.
 
     Raises:
-        SettingsError: the shapes differ, or risk control is asked for where an image has but one label.
+        SettingsError: the shapes differ, risk control is asked for where an image has but one label, or there is no
+            such attribute to make groups of.
     """
     if not probabilities.shape == targets.shape == mask.shape:
         found = f"probabilities, targets and mask of shapes {probabilities.shape}, {targets.shape}, {mask.shape}"
         raise SettingsError(found, expected="the same (N, L)")
+    if options.method == "risk_control" and task != "multilabel":
+        found, fix = f"risk control for a {task} task", "Use marginal or class_conditional."
+        raise SettingsError(found, where="conformal", expected="multilabel", fix=fix)
     usable = mask & ((targets == 0) | (targets == 1)) & ~np.isnan(probabilities)
     owner = np.arange(len(targets)) if patients is None else patient_index(np.asarray(patients))[0]
+
+    def among(rows: Bool[np.ndarray, " N"] | slice) -> tuple[LabelThresholds, ...]:
+        return _thresholds(probabilities[rows], targets[rows], usable[rows], owner[rows], task, options)
+
+    everybody = among(slice(None))
+    facts: dict[str, Any] = {"task": task, "method": options.method, "coverage": options.coverage}
+    if not options.group:
+        return Conformal(**facts, labels=everybody, chosen_on=chosen_on)
+    rule = GroupRule.fit(pd.DataFrame() if images is None else images, options.group, options.edges)
+    names = rule.names(pd.DataFrame() if images is None else images)
+    own = {str(name): among(names == name) for name in np.unique(names) if name}
+    lowest = tuple(_lowest(limits) for limits in zip(everybody, *own.values(), strict=True))
+    groups = {name: tuple(map(_completed, limits, lowest)) for name, limits in own.items()}
+    return Conformal(**facts, labels=lowest, chosen_on=chosen_on, rule=rule, groups=groups)
+
+
+def _thresholds(
+    probabilities: Scores,
+    targets: Targets,
+    usable: Mask,
+    owner: np.ndarray[Any, Any],
+    task: Task,
+    options: ConformalOptions,
+) -> tuple[LabelThresholds, ...]:
     least = 1 - options.coverage
     if options.method == "risk_control":
-        if task != "multilabel":
-            found, fix = f"risk control for a {task} task", "Use marginal or class_conditional."
-            raise SettingsError(found, where="conformal", expected="multilabel", fix=fix)
-        labels = _risk_controlled(probabilities, targets, usable, owner, least)
-    elif task == "multiclass":
-        labels = _classes(probabilities, targets, usable.all(axis=1), owner, options.method, least)
-    else:
-        labels = tuple(
-            _both_sides(probabilities[rows, k], targets[rows, k] > 0, owner[rows], options.method, least)
-            for k, rows in enumerate(usable.T)
-        )
-    return Conformal(task=task, method=options.method, coverage=options.coverage, labels=labels, chosen_on=chosen_on)
+        return _risk_controlled(probabilities, targets, usable, owner, least)
+    if task == "multiclass":
+        return _classes(probabilities, targets, np.logical_and.reduce(usable, axis=1), owner, options.method, least)
+    return tuple(
+        _both_sides(probabilities[rows, k], targets[rows, k] > 0, owner[rows], options.method, least)
+        for k, rows in enumerate(usable.T)
+    )
+
+
+def _lowest(limits: Sequence[LabelThresholds]) -> LabelThresholds:
+    """The thresholds that leave least out, and why there are none: as it is for everybody, who come first."""
+    present, absent = (
+        min((value for one in limits if (value := getattr(one, side)) is not None), default=None)
+        for side in ("present", "absent")
+    )
+    return LabelThresholds(present=present, absent=absent, note=limits[0].note)
+
+
+def _completed(own: LabelThresholds, lowest: LabelThresholds) -> LabelThresholds:
+    """Thresholds of a group, with the lowest of any group where it has too few cases for its own."""
+    return LabelThresholds(
+        present=lowest.present if own.present is None else own.present,
+        absent=lowest.absent if own.absent is None else own.absent,
+        note="" if not own.note or lowest.note else f"{own.note}, so the lowest threshold of any group stands in",
+    )
 
 
 def _classes(
@@ -216,7 +227,3 @@ def _shared(owner: np.ndarray[Any, Any]) -> tuple[int, Weights]:
         return 0, np.empty(0)
     _, index, sizes = np.unique(owner, return_inverse=True, return_counts=True)
     return len(sizes), 1 / sizes[index]
-
-
-def _limits(values: Any) -> Float[np.ndarray, " L"]:
-    return np.array([-np.inf if value is None else value for value in values])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from resight.evaluation.conformal import Conformal
+from resight.evaluation.conformal_sets import Conformal
 from resight.evaluation.proportions import proportion
 from resight.evaluation.resampling import patient_index
 from resight.settings import plain
@@ -52,6 +52,7 @@ def judge_sets(
     labels: tuple[str, ...],
     *,
     patients: Shaped[np.ndarray, " N"] | None = None,
+    own: Shaped[np.ndarray, " N"] | None = None,
     groups: Mapping[str, Shaped[np.ndarray, " N"]] | None = None,
     confidence: float = 0.95,
 ) -> SetQuality:
@@ -64,11 +65,12 @@ def judge_sets(
         mask: true where the target counts.
         labels: names of the L columns.
         patients: patient of each image, for the intervals.
+        own: of each image the group whose thresholds it gets, from `Conformal.groups_of`.
         groups: by attribute the group of each image; groups of fewer than 10 images are not estimable.
         confidence: of the intervals.
     """
     usable = mask & ((targets == 0) | (targets == 1)) & ~np.isnan(probabilities)
-    members = conformal.members(np.nan_to_num(probabilities, nan=0.5))
+    members = conformal.members(np.nan_to_num(probabilities, nan=0.5), own)
     owner = np.arange(len(targets)) if patients is None else patient_index(patients)[0]
     positive = targets > 0
 

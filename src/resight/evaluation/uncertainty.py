@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
-from resight.evaluation.conformal import Conformal
+from resight.evaluation.conformal_sets import Conformal
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.selective import RiskCoverage, confidence_of, risk_coverage
@@ -52,6 +52,10 @@ def judge_uncertainty(predictions: Predictions, conformal: Conformal | None, opt
     images = predictions.images()
     sets = None
     if conformal is not None:
+        own = conformal.groups_of(images)
+        groups = _groups(images)
+        if conformal.rule is not None and own is not None:
+            groups = {conformal.rule.by: np.where(own == "", "unknown", own)} | groups
         sets = judge_sets(
             conformal,
             probabilities,
@@ -59,7 +63,8 @@ def judge_uncertainty(predictions: Predictions, conformal: Conformal | None, opt
             mask,
             predictions.labels,
             patients=predictions.groups(),
-            groups=_groups(images),
+            own=own,
+            groups=groups,
             confidence=options.confidence,
         )
     owner, _ = patient_index(predictions.groups())

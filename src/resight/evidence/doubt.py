@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from resight.evaluation import Uncertainty
+from resight.evaluation import Conformal, Uncertainty
 from resight.evidence.figures import Axis, Chart, Line, legend
 from resight.evidence.page import Section
 from resight.evidence.plots import FEW, Figure, Group
@@ -15,18 +13,24 @@ from resight.evidence.wording import cell, number
 from resight.types import MetricValue
 
 
-def doubt_section(found: Uncertainty, notes: Sequence[str] = ()) -> Section:
+def doubt_section(found: Uncertainty, conformal: Conformal, labels: tuple[str, ...]) -> Section:
     """Coverage of sets, also by class and group, and the risk of answering the surest images alone.
 
     Args:
         found: what was judged.
-        notes: why some labels have no thresholds.
+        conformal: the thresholds of the sets.
+        labels: names of the labels.
     """
     tables: list[Table] = []
     sentences: list[str] = []
     if found.sets is not None:
         sets = found.sets
         sentences.append(_promise(sets.promised, sets.recall))
+        if conformal.rule is not None:
+            sentences.append(
+                f"Each group by {conformal.rule.by} has thresholds of its own, so that this holds within the group, "
+                "too. Images of no known group get the lowest threshold of any group, which makes the largest sets."
+            )
         head = ("", "Held the truth", "Answers left, mean")
         rows = [Row((name, cell(value), number(sets.size[name], 2))) for name, value in sets.coverage.items()]
         rows += [Row((name, cell(value), "")) for name, value in sets.by_class.items()]
@@ -46,7 +50,7 @@ def doubt_section(found: Uncertainty, notes: Sequence[str] = ()) -> Section:
         sentences=tuple(sentences),
         charts=_charts(found),
         tables=tuple(tables),
-        notes=tuple(notes),
+        notes=tuple(conformal.notes(labels)),
     )
 
 

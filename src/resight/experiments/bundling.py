@@ -152,7 +152,7 @@ def make_manifest(
             *trust.groups.sentences,
             *(inputs.sentences if inputs else ()),
         ),
-        trust=trust_facts(judged.uncertainty, trust),
+        trust=trust_facts(judged, trust),
         metrics=_figures(judged, inputs) | {"evaluated_on": judged.evaluated_on, "images": figures.images},
         data=record["data"],
         settings=_without_folders(settings.model_dump(mode="python")),

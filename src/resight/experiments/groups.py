@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resight.errors import SettingsError
+from resight.evaluation import make_groupings
 from resight.evidence import SubgroupRow
 from resight.experiments.judge import Judged
 from resight.experiments.settings import ExperimentSettings
-from resight.fairness import Audit, AuditOptions, audit, make_groupings, widest_gaps
+from resight.fairness import Audit, AuditOptions, audit, widest_gaps
 
 _SHOWN = ("auroc", "sensitivity", "specificity", "observed_minus_expected")
 

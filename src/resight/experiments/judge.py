@@ -88,6 +88,7 @@ def judge(settings: ExperimentSettings, prepared: Prepared, ensemble: Ensemble) 
         cohort.task,
         settings.conformal,
         patients=_patients(cohort.rows(validation)),
+        images=cohort.rows(validation).table,
     )
     predictions = _table(cohort, ensemble, probabilities, points, conformal)
     evaluated_on = "test" if mask[prepared.in_split("test")].any() else "validation"
@@ -132,6 +133,9 @@ def _table(
     if (ensemble.folds >= 0).any():
         images["fold"] = pd.Series(ensemble.folds).where(ensemble.folds >= 0).astype("Int64")
     name = points[0].name
+    own = conformal.groups_of(cohort.table)
+    if own is not None:
+        images["conformal_group"] = own
     predictions = Predictions.from_arrays(
         images,
         cohort.labels,
@@ -140,7 +144,7 @@ def _table(
         score=scores_of(ensemble.logits, cohort.task),
         probability=probabilities,
         decision=decide(probabilities, cohort.labels, points, name),
-        conformal=conformal.words(probabilities),
+        conformal=conformal.words(probabilities, own),
         target=cohort.targets(),
         mask=cohort.mask(),
         **survival_columns(probabilities, cohort.horizons),

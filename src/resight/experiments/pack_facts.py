@@ -182,11 +182,19 @@ def _figures(known: Known) -> dict[str, str]:
         else "",
         "calibration_results": f"Calibration slope {on.lower()} (1 is right): {'; '.join(slopes)}." if slopes else "",
         "subgroups": _groups(known.audit),
-        "indeterminate": f"Sets of answers made to hold the truth for {manifest.conformal.coverage:.0%} of new "
-        "patients say where the model cannot decide."
-        if manifest.conformal
-        else "",
+        "indeterminate": _sets(manifest),
     }
+
+
+def _sets(manifest: Manifest) -> str:
+    if manifest.conformal is None:
+        return ""
+    rule = manifest.conformal.rule
+    within = "" if rule is None else f", also within each group by {rule.by},"
+    return (
+        f"Sets of answers made to hold the truth for {manifest.conformal.coverage:.0%} of new patients{within} say "
+        "where the model cannot decide."
+    )
 
 
 def _groups(audit: Audit | None) -> str:

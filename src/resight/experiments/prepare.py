@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from resight.cohorts import load_cohort, split_cohort
 from resight.errors import CohortError
+from resight.evaluation import GroupRule, make_groupings
 from resight.experiments.settings import ExperimentSettings
-from resight.fairness import make_groupings
 from resight.multimodal import ClinicalOptions, TableEncoding
 from resight.preprocess import Store
 from resight.training.data import TrainingData
@@ -79,7 +79,7 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress, *, e
         LeakError: patients are shared between splits, or nobody can tell.
         DataError: more images are unreadable than allowed.
         OutputError: the store does not fit its budget or the disk.
-        SettingsError: there is no attribute `training.group`.
+        SettingsError: there is no attribute `training.group` or `conformal.group`.
     """
     modalities = tuple(modality.name for modality in settings.recipe.modalities)
     cohort = load_cohort(settings.cohort.model_copy(update={"modalities": modalities}))
@@ -103,6 +103,8 @@ def prepare(settings: ExperimentSettings, folder: Path, progress: Progress, *, e
     for split in SPLITS[:2]:
         if split not in set(usable.table["split"]):
             raise CohortError(f"the {split} split is empty", where=cohort.name, fix="Change the [split] section.")
+    if settings.conformal.group:  # refused now rather than when the network is trained
+        GroupRule.fit(usable.table, settings.conformal.group, settings.conformal.edges)
     groups = _groups(settings.training.group, usable)
     prepared = Prepared(usable, store, np.flatnonzero(readable), excluded, len(cohort), groups)
     if settings.model.clinical is None:

@@ -67,7 +67,7 @@ def report_content(
         explained_by=EXPLAINER,
         limits=judged.notes,
         sections=(
-            doubt_section(judged.uncertainty, _set_notes(judged)),
+            doubt_section(judged.uncertainty, judged.conformal, cohort.labels),
             explanation_section(trust.scores),
             *trust.people.sections,
             drift_section(trust.reference, trust.rehearsal),
@@ -84,11 +84,6 @@ def report_content(
         settings_toml=dump_toml(settings),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _set_notes(judged: Judged) -> tuple[str, ...]:
-    pairs = zip(judged.predictions.labels, judged.conformal.labels, strict=True)
-    return tuple(f"{label}: {limits.note}; its sets leave nothing out." for label, limits in pairs if limits.note)
 
 
 def split_summary(part: Cohort, name: str) -> SplitSummary:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resight.evaluation import Uncertainty
 from resight.evidence import drift_words, verdict_words
 from resight.experiments.groups import GroupFindings
+from resight.experiments.judge import Judged
 from resight.experiments.people import PeopleFindings
 from resight.explain import MapScores
 from resight.monitoring import Reference, Rehearsal
@@ -36,34 +36,38 @@ class Trust:
     rehearsal: Rehearsal | None
 
 
-def trust_facts(uncertainty: Uncertainty, trust: Trust) -> dict[str, tuple[str, ...]]:
+def trust_facts(judged: Judged, trust: Trust) -> dict[str, tuple[str, ...]]:
     """Sentences by heading.
 
     Args:
-        uncertainty: of the rows evaluated.
+        judged: sets and confidence on the rows evaluated.
         trust: everything else.
     """
     return {
         "Groups": (*trust.groups.sentences, *trust.groups.gaps),
-        "Doubt": tuple(_doubt(uncertainty)),
+        "Doubt": tuple(_doubt(judged)),
         "Explanations": tuple(_explanations(trust.scores)),
         "People and model": trust.people.sentences,
         "Drift": tuple(drift_words(trust.reference, trust.rehearsal)),
     }
 
 
-def _doubt(found: Uncertainty) -> Iterator[str]:
-    if found.sets is not None:
-        promised = f"{found.sets.promised:.0%}"
-        if found.sets.recall is not None:
-            yield f"Sets made to hold {promised} of an image's findings held {found.sets.recall}."
-        for label, value in [*found.sets.coverage.items()][:_MOST_LABELS]:
+def _doubt(judged: Judged) -> Iterator[str]:
+    sets, rule = judged.uncertainty.sets, judged.conformal.rule
+    if sets is not None:
+        promised = f"{sets.promised:.0%}"
+        if sets.recall is not None:
+            yield f"Sets made to hold {promised} of an image's findings held {sets.recall}."
+        for label, value in [*sets.coverage.items()][:_MOST_LABELS]:
             yield f"Sets made to hold the truth for {promised} held it for {value} ({label})."
-        known = {name: value for name, value in found.sets.by_group.items() if not math.isnan(value.value)}
+        if rule is not None:
+            own = {name: value for name, value in sets.by_group.items() if name.startswith(f"{rule.by} ")}
+            yield f"With thresholds for each group they held it for {'; '.join(f'{k}: {v}' for k, v in own.items())}."
+        known = {name: value for name, value in sets.by_group.items() if not math.isnan(value.value)}
         if known:
             name = min(known, key=lambda one: known[one].value)
             yield f"Of {len(known)} groups, sets held the truth least often for {name}: {known[name]}."
-    for label, curve in [*found.selective.items()][:_MOST_LABELS]:
+    for label, curve in [*judged.uncertainty.selective.items()][:_MOST_LABELS]:
         everything, half = (curve.at.get(share) for share in (1.0, 0.5))
         if everything is not None and half is not None and not math.isnan(everything.value):
             yield f"{label}: wrong answers {everything} when all are answered, {half} when only the surest half is."

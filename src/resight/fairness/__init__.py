@@ -3,7 +3,6 @@
 from resight.fairness.audit import audit
 from resight.fairness.effects import Effect, effects
 from resight.fairness.gaps import widest_gaps
-from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.mitigate import Mitigation, mitigate
 from resight.fairness.options import AuditOptions
 from resight.fairness.pixels import PixelOptions, PixelTest, search_pixels
@@ -18,7 +17,6 @@ __all__ = [
     "Effect",
     "Gap",
     "GroupResult",
-    "Grouping",
     "Mitigation",
     "PixelOptions",
     "PixelTest",
@@ -26,7 +24,6 @@ __all__ = [
     "ScoreLink",
     "audit",
     "effects",
-    "make_groupings",
     "mitigate",
     "probe_features",
     "score_links",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from resight.evaluation.groups import Grouping, make_groupings
 from resight.evaluation.measures import Block, resample
 from resight.evaluation.options import EvaluationOptions
 from resight.evaluation.significance import holm
@@ -27,7 +28,6 @@ from resight.fairness.differences import (
     undefined_contrast,
 )
 from resight.fairness.gaps import gaps
-from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.measures import few_of_a_class, few_patients, group_block, too_few
 from resight.fairness.options import AuditOptions
 from resight.fairness.results import Audit, Difference, GroupResult

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy.stats import chi2
 
+from resight.evaluation.groups import Grouping
 from resight.evaluation.significance import holm
 from resight.fairness.cases import AuditCases
-from resight.fairness.groups import Grouping
 from resight.fairness.options import AuditOptions
 from resight.fairness.results import Cause
 

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from scipy.sparse import csr_array, vstack
 
 from resight.errors import PredictionsError
+from resight.evaluation.groups import Grouping, make_groupings
 from resight.evaluation.resampling import Replicates, Statistic, bootstrap, with_percentiles
 from resight.fairness.cases import AuditCases, audit_cases
-from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.measures import few_of_a_class
 from resight.fairness.options import AuditOptions
 from resight.predictions import Predictions

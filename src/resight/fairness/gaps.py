@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from resight.evaluation.groups import Grouping
 from resight.evaluation.measures import Block
 from resight.evaluation.resampling import with_percentiles
-from resight.fairness.groups import Grouping
 from resight.fairness.results import Audit, Gap
 from resight.types import MetricValue
 

@@ -10,10 +10,10 @@ from scipy.special import logit
 
 from resight.errors import PredictionsError, SettingsError
 from resight.evaluation import OperatingRule, fit_calibration
+from resight.evaluation.groups import Grouping, make_groupings
 from resight.evaluation.recalibration import Calibration, CalibrationMethod
 from resight.fairness.cases import AuditCases, audit_cases
 from resight.fairness.effects import Effect, effects
-from resight.fairness.groups import Grouping, make_groupings
 from resight.fairness.options import WHOLE_TABLE, AuditOptions
 from resight.fairness.thresholds import GroupThreshold, choose_thresholds, decide_by_group
 from resight.predictions import Predictions

@@ -20,10 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from resight.evaluation.delong import auroc_with_interval
+from resight.evaluation.groups import make_groupings
 from resight.evaluation.resampling import patient_index
 from resight.evaluation.rows import hard_mask
 from resight.evaluation.significance import holm
-from resight.fairness.groups import make_groupings
 from resight.fairness.measures import few_of_a_class
 from resight.predictions import Predictions
 from resight.types import MetricValue

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from resight.evaluation.discrimination import Binary, Values, counts_above
+from resight.evaluation.groups import Grouping
 from resight.evaluation.operating_points import OperatingRule, choose_operating_points, halfway
-from resight.fairness.groups import Grouping
 from resight.fairness.measures import few_of_a_class
 from resight.types import Mask, Scores, Targets
 

@@ -55,12 +55,14 @@ def answer_table(
         ask: what was wanted.
         clinical: known outcomes of the images.
     """
-    logits = answers.logits
+    logits, names = answers.logits, [row.name for row in rows]
+    attributes = clinical.attributes(names)
     images: dict[str, object] = {
-        "image": [row.name for row in rows],
+        "image": names,
         "alerts": [row.alerts for row in rows],
         "error": pd.Series([row.error for row in rows], dtype=object),
-        **clinical.outcomes([row.name for row in rows]),
+        **clinical.outcomes(names),
+        **attributes,
     }
     scores = uncalibrated(manifest).apply(logits)
     probabilities = None if manifest.calibration is None else manifest.calibration.apply(logits)
@@ -82,7 +84,10 @@ def answer_table(
     images |= dict(zip(TONES, np.array([row.tone for row in rows]).reshape(-1, len(TONES)).T, strict=True))
     columns = {"logit": logits, "score": scores, "probability": probabilities, "decision": decisions}
     if manifest.conformal is not None and probabilities is not None:
-        columns["conformal"] = manifest.conformal.words(probabilities)
+        own = manifest.conformal.groups_of(attributes)
+        columns["conformal"] = manifest.conformal.words(probabilities, own)
+        if own is not None:
+            images["conformal_group"] = own
     if ask.doubt is not None:
         columns["spread"] = answers.spread
     columns |= survival_columns(scores if probabilities is None else probabilities, manifest.horizons)

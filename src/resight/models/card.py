@@ -64,7 +64,9 @@ def _sets(manifest: Manifest) -> str:
     if manifest.conformal is None:
         return "none"
     kind = manifest.conformal.method.replace("_", " ")
-    return f"conformal, {kind}, made to hold the truth for {manifest.conformal.coverage:.0%} of new patients"
+    rule = manifest.conformal.rule
+    within = "" if rule is None else f", also within each group by {rule.by}"
+    return f"conformal, {kind}, made to hold the truth for {manifest.conformal.coverage:.0%} of new patients{within}"
 
 
 def _operating_points(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""What a table says of the images that are predicted: clinical columns, encoded image by image, and known outcomes."""
+"""What a table says of the images that are predicted: clinical columns, groups of patients, and known outcomes."""
 
 from __future__ import annotations
 
@@ -34,15 +34,17 @@ class ClinicalRows:
         self._needed = options is not None and options.table_dropout == 0
         self._by_name: dict[str, int] = {}
         self._outcomes = _outcome_columns(manifest)
+        rule = None if manifest.conformal is None else manifest.conformal.rule
+        self._grouped_by = () if rule is None else tuple(rule.by.split("+"))
         if table is None:
             if self._needed and self._encoding is not None:
                 names = ", ".join(self._encoding.names)
                 raise CohortError(f"no clinical table; the model reads {names}", where=manifest.name)
             return
-        if self._encoding is None and not manifest.modalities and not manifest.horizons:
+        if self._encoding is None and not (manifest.modalities or manifest.horizons or self._grouped_by):
             fix = "Predict without a table."
             raise CohortError("a clinical table for a model that reads none", where=manifest.name, fix=fix)
-        require_columns(table, "image", error=CohortError, where=self._where)
+        require_columns(table, "image", *self._grouped_by, error=CohortError, where=self._where)
         if self._encoding is not None:
             self._encoding.check_columns([str(column) for column in table.columns], where=self._where)
         images = table["image"].astype(str)
@@ -67,6 +69,15 @@ class ClinicalRows:
                 raise CohortError(f"no row for image {image!r}", where=self._where)
             return self._encoding.nothing(), False
         return self._encoding.encode(self._table.iloc[[number]], where=self._where)[0], True
+
+    def attributes(self, images: Sequence[str]) -> pd.DataFrame:
+        """The columns that groups of sets are made of, blank for images without a row; none without a table."""
+        if self._table is None or not self._grouped_by:
+            return pd.DataFrame(index=range(len(images)))
+        numbers = [self._number(image) for image in images]
+        rows = pd.Series([-1 if number is None else number for number in numbers])
+        known = self._table[[*self._grouped_by]].reset_index(drop=True)
+        return known.reindex(rows).reset_index(drop=True)
 
     def outcomes(self, images: Sequence[str]) -> dict[str, list[Any]]:
         """Columns `time` and `event` of the images where the table has them, so that a prognosis can be judged."""

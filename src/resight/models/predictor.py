@@ -121,8 +121,8 @@ class Predictor:
             images: files, folders (every image below, a DICOM series being one image; those of a single folder are
                 named by their path in it), arrays `(H, W)`, `(C, H, W)` or `(C, D, H, W)` (`uint8`, or floats in
                 [0, 1]), `Image`s, or any mixture; of a bundle with several modalities, mappings from their names.
-            table: what the clinical columns of the bundle say, found by the column `image`: the name of a row, or the
-                file name alone. Nothing is known of images without a row.
+            table: what the clinical columns of the bundle say, and those that groups of sets are made of, found by the
+                column `image`: the name of a row, or the file name alone. Nothing is known of images without a row.
             operating_point: decide at this one; the first of the bundle when not given.
             budget: answer with at most this share of the network's FLOPs on average, for bundles with exits or gates:
                 adds the columns `exit` (where an image left) and `flops_share` (what it took).

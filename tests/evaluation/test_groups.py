@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from resight.errors import SettingsError
-from resight.fairness import make_groupings
+from resight.evaluation import make_groupings
 
 IMAGES = pd.DataFrame(
     {
