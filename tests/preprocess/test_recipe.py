@@ -10,7 +10,7 @@ import pytest
 
 from resight.errors import ImageError, SettingsError
 from resight.imaging import read
-from resight.preprocess import Recipe
+from resight.preprocess import Modality, Recipe
 from resight.settings import validate
 from resight.types import Image
 
@@ -53,10 +53,21 @@ def test_fingerprint_changes_with_every_option() -> None:
         Recipe(resize="crop"),
         Recipe(spacing_mm=(1.0, 1.0)),
         validate(Recipe, {"voi": {"mode": "percentile"}}, where="test"),
+        Recipe(intensity="z-score"),
+        Recipe(intensity="median"),
+        Recipe(channels=3, colour="shades_of_grey"),
+        Recipe(modalities=(Modality(name="t1"), Modality(name="t2"))),
+        Recipe(modalities=(Modality(name="t1"), Modality(name="t2")), align="resample"),
     ]
-    assert len({plain.fingerprint(), *(r.fingerprint() for r in others)}) == 6
+    found = {plain.fingerprint(), *(recipe.fingerprint() for recipe in others)}
+    assert len(found) == 1 + len(others)
     assert Recipe().fingerprint() == plain.fingerprint()
     assert validate(Recipe, plain.model_dump(mode="json"), where="test").fingerprint() == plain.fingerprint()
+
+
+def test_stores_that_were_written_before_are_still_found() -> None:
+    """Changes only when `_ARITHMETIC` is raised: another option with a default must not make every store anew."""
+    assert Recipe().fingerprint() == "9a135547cd6cbae6bff67a1f12ab1739021ac50e3a9646ab5634eaa6872b7c4a"
 
 
 def test_grid_leads_back_through_a_reduced_jpeg(tmp_path: Path) -> None:
