@@ -164,6 +164,11 @@ def test_no_member_lacks_a_settings_file() -> None:
     assert {model.stem["name"] for model in models if model.stem} == set(STEMS.names())
 
 
+def test_every_settings_file_stands_on_a_page() -> None:
+    pages = " ".join(page.read_text() for page in (FOLDER.parents[1] / "docs" / "how-to").glob("*.md"))
+    assert [path.name for path in FILES if f"`{path.name}`" not in pages] == []
+
+
 @pytest.fixture(scope="module")
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cohorts")

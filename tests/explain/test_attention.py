@@ -48,6 +48,14 @@ def test_a_unit_that_a_gate_left_out_lets_nothing_through(name):
     assert not build_explainer("attention").explain(classifier, pair).any()
 
 
+def test_gates_of_slices_are_refused():
+    inner = {"name": "resnet", "depth": 10, "width": 8, "attention": "se"}
+    options = ModelOptions(backbone={"name": "slices", "network": inner})
+    classifier = build_classifier(options, labels=("a",), channels=1, dims=3).eval()
+    with pytest.raises(SettingsError, match="Slices: gates of a network that sees parts of an image"):
+        attention_gates(classifier, torch.zeros(1, 1, 4, 24, 24, dtype=torch.uint8))
+
+
 def test_the_map_of_cbam_is_its_gate_of_places():
     classifier = network("cbam")
     maps = build_explainer("attention", stage=0).explain(classifier, IMAGES)

@@ -74,7 +74,13 @@ def attention_gates(classifier: Classifier, images: Float[Tensor, "B C *space"])
     Args:
         classifier: in evaluation mode.
         images: `(B, C, *space)` from 0 to 255.
+
+    Raises:
+        SettingsError: the backbone shows its network parts of an image, so that a layer is asked several times.
     """
+    if classifier.backbone.published is not classifier.backbone:
+        where, fix = type(classifier.backbone).__name__, "Ask for a slice or a window by itself."
+        raise SettingsError("gates of a network that sees parts of an image", where=where, fix=fix)
     named = {name: m for name, m in classifier.backbone.named_modules() if isinstance(m, AttentionLayer)}
     with torch.no_grad():
         _, seen = _seen_by(classifier, images, tuple(named.values()))
