@@ -220,6 +220,7 @@ def test_words_say_what_the_set_holds() -> None:
     label = {"present": 0.4, "absent": 0.3}
     conformal = Conformal(task="binary", method="marginal", coverage=0.9, labels=[label])
     assert list(conformal.words(np.array([[0.1], [0.5], [0.9]]))[:, 0]) == ["absent", "either", "present"]
+    assert conformal.words(np.empty((0, 1))).shape == (0, 1)
     narrow = Conformal(task="binary", method="marginal", coverage=0.1, labels=[{"present": 0.9, "absent": 0.9}])
     assert list(narrow.words(np.array([[0.5], [np.nan]]))[:, 0]) == ["neither", None]
 

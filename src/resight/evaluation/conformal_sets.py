@@ -85,7 +85,8 @@ class Conformal(Options):
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.labels):
             raise SettingsError(f"probabilities {probabilities.shape}", expected=f"(N, {len(self.labels)})")
         number = {name: place for place, name in enumerate(self.groups)}
-        own = np.array([number.get(name, -1) for name in ([""] * len(probabilities) if groups is None else groups)])
+        named = [""] * len(probabilities) if groups is None else groups
+        own = np.array([number.get(name, -1) for name in named], dtype=np.intp)
         every = [*self.groups.values(), self.labels]
         present = ~(probabilities < _limits([[label.present for label in one] for one in every])[own])
         if self.task == "multiclass":
