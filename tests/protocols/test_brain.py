@@ -13,9 +13,17 @@ import pytest
 
 from resight.cli.main import main
 from resight.errors import CohortError, SettingsError
+from resight.evaluation.resampled import corrected_resampled_t_test
 from resight.preprocess import Recipe
 from resight.protocols import PROTOCOLS, Surroundings
-from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
+from resight.protocols.brain_data import (
+    BrainImages,
+    Split,
+    cross_validations,
+    hold_outs,
+    in_other_size,
+    load_images,
+)
 from resight.protocols.brain_heads import Outcome, methods, reference, searched
 from resight.protocols.brain_measures import Part, against_plain_script
 from resight.protocols.brain_networks import Extracted, trained_features
@@ -176,6 +184,9 @@ def test_networks_are_compared_with_the_plain_script_on_the_splits_they_share(
     study = write_up(images, [script, better], tmp_path)
     assert study.conclusions[0].startswith(f"{better.network} differs from the script, on the same 5 hold-outs, by +")
     assert "Networks less the plain script, softmax layers on the same splits" in study.wide
+    always = replace(accuracy, test=corrected_resampled_t_test(np.full(3, 0.75), np.full(3, 0.5), n_train=8, n_test=2))
+    assert always.in_words == "+0.250 (no interval: the difference is the same on every split)"
+    assert accuracy.in_words in study.conclusions[0]
     alone = replace(script, outcomes=script.outcomes[:1])
     assert against_plain_script([alone, better]) == []
     assert against_plain_script([better]) == []
@@ -192,6 +203,24 @@ def test_many_searches_are_drawn_three_abreast(images: BrainImages, tmp_path: Pa
     (one, low), three, five = map(size_in, (1, 3, 5))
     assert three == pytest.approx((3 * one, low))
     assert five == pytest.approx((3 * one, 2 * low))
+
+
+def test_networks_of_all_folds_are_smaller_and_shorter() -> None:
+    options = BrainOptions.model_validate({"fold_px": 48, "fold_epochs": 3, "training": {"learning_rate": 0.01}})
+    training = options.in_folds()
+    assert (training.epochs, training.learning_rate) == (3, 0.01)
+    assert "trained in every fold (3 epochs, 48 px)" in options.network("folded")
+
+
+def test_images_of_another_size_are_those_of_the_same_rows(images: BrainImages, tmp_path: Path) -> None:
+    smaller = in_other_size(images, 16, tmp_path, silent)
+    assert smaller.store.recipe == images.store.recipe.model_copy(update={"size_px": (16, 16)})
+    assert smaller.groups is images.groups
+    for row in (0, 50, 100):
+        shrunk = cv2.resize(np.asarray(images.store[row][0], np.float32), (16, 16), interpolation=cv2.INTER_AREA)
+        alike = [np.corrcoef(shrunk.ravel(), smaller.store[other][0].ravel())[0, 1] for other in (0, 50, 100)]
+        assert np.argmax(alike) == (0, 50, 100).index(row)
+        assert max(alike) > 0.95
 
 
 def test_a_plain_script_learns_from_labels_alone_at_one_rate() -> None:
@@ -276,9 +305,16 @@ def test_other_options_are_not_mixed_into_a_study(folder: Path, tmp_path: Path) 
 def test_smoke_runs_from_the_command_line_and_resumes(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     command = ["reproduce", "brain", "--data", str(folder), "--out", str(out), "--smoke"]
+    command += ["--option", "trained_rounds=1", "--option", "plain_hold_outs=1"]
     assert main([*command, "--option", "per_class=20", "--option", "training.precision=fp32"]) == 0
     first = json.loads((out / "study.json").read_text(encoding="utf-8"))
     assert {row["review"]["certainty"] for row in first["tables"]["Beside the review"]} == {"not verifiable"}
+    designs = {row["metric"] for row in first["tables"]["All methods, all designs: AUROC, mean over the splits"]}
+    assert {"cross-validation of 120, ResNet-18 of every fold", "hold-out, plain script"} <= designs
+    folds = pd.read_csv(out / "predictions.csv.gz").query("features == 'folded'")
+    assert sorted(folds["fold"].unique()) == [0, 1]
+    assert folds["image"].nunique() == len(folds) == 2 * _PAIRS
+    assert folds["elm + bats on scales"].notna().all()
     kept = out / "outcomes" / "trained-hold-out-1-0.json"
     before = pd.read_csv(kept.with_suffix(".csv"))
     kept.unlink()

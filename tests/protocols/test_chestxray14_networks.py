@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from resight.backbones import build_backbone, load_weights
 from resight.backbones.ct_resnet import has_ct_resnet152
 from resight.errors import SettingsError
-from resight.protocols.chestxray14_networks import check_networks, first_weights, title
+from resight.protocols.chestxray14_networks import check_networks, first_weights, side_px, title
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,12 @@ def test_known_networks_pass_and_say_where_they_begin() -> None:
     assert title("resnet-50-ct") == "resnet-50, CT weights"
     assert title("densenet-121") == "densenet-121, random weights"
     assert title("lite0") == "EfficientNet-Lite0, ImageNet weights"
+
+
+def test_a_network_that_needs_larger_images_gets_the_least_it_can_take() -> None:
+    sides = {name: side_px(name, 64) for name in ("resnet-50-ct", "vgg-16", "inception")}
+    assert sides == {"resnet-50-ct": 64, "vgg-16": 64, "inception": 75}
+    assert side_px("inception", 224) == 224
 
 
 def test_given_weights_are_taken_as_they_are(tmp_path: Path) -> None:

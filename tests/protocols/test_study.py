@@ -22,6 +22,8 @@ def _study() -> Study:
         Row("elm", "accuracy", MetricValue(0.9, 0.8, 0.95), note="sd 0.010"),
         Row("elm", "AUROC", MetricValue(0.97)),
         Row("elm less svm", "accuracy", MetricValue(-0.01, -0.03, 0.01)),
+        Row("elm less svm", "AUROC", MetricValue(0.02, 0.01, 0.03), signed=True),
+        Row("elm less elm", "AUROC", MetricValue(0.02), note="alike on every split", signed=True),
     ]
     return Study(
         name="some",
@@ -53,7 +55,8 @@ def test_wide_table_has_a_line_a_method_and_a_column_a_metric(tmp_path: Path) ->
     page = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert "| method | accuracy | AUROC |" in page
     assert "| elm | 0.900 (0.800-0.950), sd 0.010 | 0.970 |" in page
-    assert "| elm less svm | -0.010 (-0.030 to +0.010) |  |" in page
+    assert "| elm less svm | -0.010 (-0.030 to +0.010) | +0.020 (+0.010 to +0.030) |" in page
+    assert "| elm less elm |  | +0.020, alike on every split |" in page
 
 
 def test_json_holds_everything_and_no_nan(tmp_path: Path) -> None:

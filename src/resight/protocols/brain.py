@@ -8,6 +8,7 @@ number of images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from resight.backbones import build_backbone, load_weights
@@ -15,7 +16,14 @@ from resight.backbones.ct_resnet import ct_resnet152_weights, has_ct_resnet152
 from resight.errors import SettingsError
 from resight.preprocess import Augmentation, Recipe
 from resight.protocols.base import PROTOCOLS, Surroundings
-from resight.protocols.brain_data import BrainImages, Split, cross_validations, hold_outs, load_images
+from resight.protocols.brain_data import (
+    BrainImages,
+    Split,
+    cross_validations,
+    hold_outs,
+    in_other_size,
+    load_images,
+)
 from resight.protocols.brain_heads import Fitting, Outcome, judge_split
 from resight.protocols.brain_measures import Part
 from resight.protocols.brain_networks import (
@@ -33,6 +41,23 @@ from resight.settings import dump_toml, load_toml
 from resight.training import TrainingOptions
 from resight.training.hidden_search import SearchMode
 from resight.types import Progress
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How the networks of a source are trained.
+
+    Attributes:
+        options: of the training.
+        augmentation: of training images.
+        start: file of weights they begin with; None for scratch.
+        size_px: side of the images.
+    """
+
+    options: TrainingOptions
+    augmentation: Augmentation
+    start: Path | None
+    size_px: int
 
 
 @PROTOCOLS.register("brain", BrainOptions)
@@ -77,25 +102,28 @@ def _parts(
     small = list(cross_validations(images, rounds=options.draws, per_class=options.per_class, **shared))
     heads, large_heads = _fitting(options, options.search), _fitting(options, options.search_all_images)
     small_heads, unsearched = _fitting(options, options.search_small), _fitting(options, ())
-    how: dict[Source, tuple[TrainingOptions, Augmentation, Path | None]] = {
-        "plain": (options.plain_script(), PLAIN_AUGMENTATION, None),
-        "trained": (options.training, options.augmentation, options.start),
-        "tuned": (options.tuning(), options.augmentation, start),
+    trainings: dict[Source, _Training] = {
+        "plain": _Training(options.plain_script(), PLAIN_AUGMENTATION, None, options.size_px),
+        "trained": _Training(options.training, options.augmentation, options.start, options.size_px),
+        "folded": _Training(options.in_folds(), options.augmentation, options.start, options.fold_px),
+        "tuned": _Training(options.tuning(), options.augmentation, start, options.size_px),
     }
 
     def trained(source: Source, splits: list[Split], fitting: Fitting) -> Part:
-        training, augmentation, begin = how[source]
-        folder = folder_of(source, out / "networks")
+        training = trainings[source]
+        shown = images
+        if splits and training.size_px != options.size_px:
+            shown = in_other_size(images, training.size_px, out / f"store-{source}", progress)
 
         def features(split: Split) -> Extracted:
             return trained_features(
-                images,
+                shown,
                 split,
-                training,
-                augmentation,
-                folder,
+                training.options,
+                training.augmentation,
+                folder_of(source, out / "networks"),
                 _of(split, progress),
-                begin,
+                training.start,
                 ct=source == "tuned",
                 views=options.head_views,
             )
@@ -109,7 +137,7 @@ def _parts(
             progress(f"{split.design}, {source}", len(done), len(splits), "")
         return Part(images, source, done, fitting.modes, options.network(source))
 
-    yield trained("plain", held[: options.plain_hold_outs], unsearched)
+    yield trained("plain", held[: options.plain_hold_outs], heads)
     yield trained("plain", drawn[: options.plain_hold_outs], unsearched)
     yield trained("trained", held, heads)
     yield trained("trained", drawn, unsearched)
@@ -125,8 +153,8 @@ def _parts(
         frozen = frozen_features(images, options.weights, out / "networks", options.seed)
         yield judged("frozen", small, lambda _: frozen, small_heads)
         yield judged("frozen", crossed, lambda _: frozen, large_heads)
-    yield trained("trained", [s for s in small if s.round < options.trained_draws], small_heads)
-    yield trained("trained", [s for s in crossed if s.round < options.trained_rounds], large_heads)
+    yield trained("folded", [s for s in small if s.round < options.trained_draws], small_heads)
+    yield trained("folded", [s for s in crossed if s.round < options.trained_rounds], large_heads)
 
 
 def _fitting(options: BrainOptions, modes: tuple[SearchMode, ...]) -> Fitting:

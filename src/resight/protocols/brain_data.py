@@ -112,19 +112,36 @@ def load_images(data: Path, recipe: Recipe, out: Path, progress: Progress, wante
     clusters = out / "clusters.csv"
     report.clusters.to_csv(clusters, index=False, lineterminator="\n")
     found = [column.auroc for column in report.columns if column.column == "file colour_mode"]
-    store = Store.build(
-        cohort.paths, recipe, out / "store", workers=1, progress=lambda done, n: progress("prepare", done, n, "")
-    )
-    if store.errors:
-        first = next(iter(store.errors.values()))
-        raise CohortError(f"{len(store.errors)} images cannot be read: {first}", where=str(data))
     return BrainImages(
         cohort,
-        store,
+        _store(cohort, recipe, out / "store", progress),
         clusters,
         report.clusters["cluster"].to_numpy(),
         found[0] if found else MetricValue.undefined("all files have the same colour mode"),
     )
+
+
+def in_other_size(images: BrainImages, size_px: int, folder: Path, progress: Progress) -> BrainImages:
+    """The same images prepared at another size.
+
+    Args:
+        images: the cohort.
+        size_px: side of the prepared images.
+        folder: they are kept there.
+        progress: told while images are read.
+    """
+    recipe = images.store.recipe.model_copy(update={"size_px": (size_px, size_px)})
+    return replace(images, store=_store(images.cohort, recipe, folder, progress))
+
+
+def _store(cohort: Cohort, recipe: Recipe, folder: Path, progress: Progress) -> Store:
+    store = Store.build(
+        cohort.paths, recipe, folder, workers=1, progress=lambda done, n: progress("prepare", done, n, "")
+    )
+    if store.errors:
+        first = next(iter(store.errors.values()))
+        raise CohortError(f"{len(store.errors)} images cannot be read: {first}", where=str(cohort.root))
+    return store
 
 
 def _load_cohort(data: Path, wanted: ImagesWanted) -> Cohort:

@@ -15,6 +15,7 @@ from resight.evaluation.resampled import ResampledTTest, corrected_resampled_t_t
 from resight.protocols.brain_data import BrainImages, Design
 from resight.protocols.brain_heads import CLASSICAL, RANDOMISED, Outcome, methods, reference, searched
 from resight.protocols.brain_networks import Source
+from resight.protocols.study import signed
 from resight.training.hidden_search import SearchMode
 from resight.types import MetricValue
 
@@ -26,6 +27,7 @@ _THRESHOLD = 0.5
 _SHORT: Final[Mapping[Source, str]] = {
     "plain": "plain script",
     "trained": "ResNet-18",
+    "folded": "ResNet-18 of every fold",
     "tuned": "ResNet-50 from CT",
     "frozen": "frozen ResNet-18",
     "ct": "frozen ResNet-50 from CT",
@@ -223,6 +225,12 @@ class Compared:
     def value(self) -> MetricValue:
         """The difference with its interval."""
         return MetricValue(self.test.difference, self.test.low, self.test.high, self.test.splits)
+
+    @property
+    def in_words(self) -> str:
+        """The difference with its sign, and its interval or why it has none."""
+        reason = f" (no interval: {self.test.undefined_because})" if self.test.undefined_because else ""
+        return f"{signed(self.value)}{reason}"
 
     @property
     def randomised(self) -> bool:

@@ -23,13 +23,14 @@ from resight.training.norms import adapt_norms
 from resight.training.validate import view_features
 from resight.types import Progress
 
-Source = Literal["plain", "trained", "tuned", "frozen", "ct"]
-"""A ResNet-18 trained from scratch in every split, as a plain script does and as this study does; a ResNet-50 that
-begins there with CT weights; a ResNet-18 and the ResNet-50 with CT weights that are never trained on these images."""
+Source = Literal["plain", "trained", "folded", "tuned", "frozen", "ct"]
+"""A ResNet-18 trained in every split: as a plain script does, as this study does, and, on smaller images, in all the
+folds of cross-validations; a ResNet-50 that begins there with CT weights; a ResNet-18 and the ResNet-50 with CT weights
+that are never trained on these images."""
 HeadViews = Literal["changed", "plain"]
 """Heads learn from features of one randomly changed view of each learning image, or of the image as it is. The network
 was trained on these images: it tells them apart better, as they are, than any it has not seen."""
-TRAINED: Final[frozenset[Source]] = frozenset({"plain", "trained", "tuned"})
+TRAINED: Final[frozenset[Source]] = frozenset({"plain", "trained", "folded", "tuned"})
 CT_DEPTH: Final = 50
 _CT_STAGE: Final = 2
 """The third: the last one of the CT network knows organs rather than textures."""

@@ -71,6 +71,8 @@ class BrainOptions(Options):
     folds: int = Field(default=5, ge=2, description="folds of a cross-validation")
     rounds: int = Field(default=10, ge=0, description="cross-validations of all images, features frozen")
     trained_rounds: int = Field(default=0, ge=0, description="those where a network is trained in each fold too")
+    fold_px: int = Field(default=64, gt=0, description="side of the images of networks trained in each fold")
+    fold_epochs: int = Field(default=8, gt=0, description="epochs of those networks")
     per_class: int = Field(default=100, gt=0, description="normal and abnormal images drawn at the review's size")
     ct: bool = Field(default=True, description="also begin with CT weights where the extra `ct152` is installed")
     tuned_hold_outs: int = Field(
@@ -114,6 +116,10 @@ class BrainOptions(Options):
         changed = {"epochs": self.tuning_epochs, "learning_rate": self.tuning_rate, "mixup": 0.0}
         return self.training.model_copy(update=changed)
 
+    def in_folds(self) -> TrainingOptions:
+        """How the networks of all the folds of cross-validations are trained."""
+        return self.training.model_copy(update={"epochs": self.fold_epochs})
+
     def plain_script(self) -> TrainingOptions:
         """How a plain script trains: Adam at one rate, labels alone, no average of the weights."""
         return TrainingOptions(
@@ -138,6 +144,7 @@ class BrainOptions(Options):
             f"{self.size_px} px)",
             "trained": f"ResNet-18{began} trained in every split ({self.training.epochs} epochs, {self.size_px} px"
             f"{helped})",
+            "folded": f"ResNet-18{began} trained in every fold ({self.fold_epochs} epochs, {self.fold_px} px{helped})",
             "tuned": f"ResNet-{CT_DEPTH} from CT weights trained in every split ({self.tuning_epochs} epochs, "
             f"{self.size_px} px{helped})",
             "frozen": f"frozen ResNet-18 with {'given' if self.weights else 'random'} weights",
@@ -158,6 +165,8 @@ def shortened(options: BrainOptions) -> BrainOptions:
             "plain_epochs": 1,
             "folds": 2,
             "rounds": 1,
+            "fold_px": 32,
+            "fold_epochs": 1,
             "per_class": 40,
             "draws": 1,
             "training": options.training.model_copy(update={"epochs": 1}),

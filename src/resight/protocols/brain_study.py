@@ -28,6 +28,7 @@ PICTURES: Final[Mapping[str, str]] = {
 _FEATURES: Final[Mapping[str, str]] = {
     "plain": "features of a ResNet-18 trained in the split as a plain script does",
     "trained": "features of a ResNet-18 trained in the split",
+    "folded": "features of a ResNet-18 trained in the fold on smaller images",
     "tuned": "features of a ResNet-50 from CT weights trained in the split",
     "frozen": "frozen features of a ResNet-18",
     "ct": "frozen features of a ResNet-50 with CT weights",
@@ -138,7 +139,10 @@ def _differences(compared: Sequence[Compared]) -> list[Row]:
     def note(one: Compared) -> str:
         return one.test.undefined_because or f"p {one.test.p:.3f}, Holm {one.p_holm:.3f}"
 
-    return [Row(f"{c.first} less {c.second}", f"difference in {c.metric}", c.value, note=note(c)) for c in compared]
+    return [
+        Row(f"{c.first} less {c.second}", f"difference in {c.metric}", c.value, note=note(c), signed=True)
+        for c in compared
+    ]
 
 
 def _beside(part: Part) -> list[Row]:
@@ -189,8 +193,7 @@ def _beside_script(compared: Sequence[Compared]) -> list[str]:
     """How much every network differs from the plain script, one sentence each."""
     return [
         f"{accuracy.first} differs from {accuracy.second}, on the same {accuracy.test.splits} hold-outs, by "
-        f"{accuracy.test.difference:+.3f} ({accuracy.test.low:+.3f} to {accuracy.test.high:+.3f}) in accuracy and "
-        f"{auroc.test.difference:+.3f} ({auroc.test.low:+.3f} to {auroc.test.high:+.3f}) in AUROC."
+        f"{accuracy.in_words} in accuracy and {auroc.in_words} in AUROC."
         for accuracy, auroc in zip(compared[: len(compared) // 2], compared[len(compared) // 2 :], strict=True)
     ]
 

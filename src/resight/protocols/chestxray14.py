@@ -26,7 +26,7 @@ from resight.protocols.base import PROTOCOLS, Surroundings
 from resight.protocols.chestxray14_boxes import BoxScores, score_boxes
 from resight.protocols.chestxray14_data import ImagesWanted, find_boxes, load_images, load_tables
 from resight.protocols.chestxray14_labels import COLUMN_SETS, fuse_metadata, judge_labels
-from resight.protocols.chestxray14_networks import check_networks, first_weights, network_of, title
+from resight.protocols.chestxray14_networks import check_networks, first_weights, network_of, side_px, title
 from resight.protocols.chestxray14_probes import NO_IMAGE, ProbeResult, in_order_of, judge_probe, probe_features
 from resight.protocols.chestxray14_tables import WIDE, Found, tables
 from resight.protocols.chestxray14_words import QUESTION, conclude
@@ -68,7 +68,7 @@ class ChestXray14Options(Options):
     resamplings: int = Field(default=5, gt=0, description="patient-wise random splits, 70/10/20")
     metadata: bool = Field(default=True, description="also fuse the image's score with age, sex and view")
     explainer: str = Field(default="gradcam", description="judged against the boxes; empty for none")
-    size_px: int = Field(default=224, gt=0, description="side of the images")
+    size_px: int = Field(default=224, gt=0, description="side of the images; a network that needs more gets that")
     epochs: int = Field(default=20, gt=0)
     batch_size: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -127,7 +127,6 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
     probed = _probe(cohort, splits, options, surroundings) if cohort is not None else {}
     found = Found(
         whole=whole,
-        size_px=options.size_px,
         by_labels=by_labels,
         official={model: run for (model, name), run in runs.items() if name == "official"},
         resampled={
@@ -165,6 +164,7 @@ def chestxray14(options: ChestXray14Options, *, surroundings: Surroundings) -> S
 def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path) -> ExperimentSettings:
     """The experiment of one model on one split; augmentation as Baltruschat et al. 2019 describe it."""
     name, backbone = network_of(model)
+    side = side_px(model, options.size_px)
     return ExperimentSettings(
         name=f"ChestX-ray14, {model}, {split.name}",
         intended_use="To repeat a study. Not for patients.",
@@ -175,7 +175,7 @@ def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path
             name="chestxray14",
         ),
         split=SplitOptions(column="split"),
-        recipe=Recipe(size_px=(options.size_px, options.size_px)),
+        recipe=Recipe(size_px=(side, side)),
         augmentation=Augmentation(flip=0.5, rotate_deg=7, scale=0.1, translate=0.03),
         model=ModelOptions(backbone={"name": name, **backbone}, weights=first_weights(model, options.weights, out)),
         training=TrainingOptions(
@@ -187,7 +187,7 @@ def experiment(model: str, split: _Split, options: ChestXray14Options, out: Path
             seed=options.seed,
         ),
         evaluation=EvaluationOptions(bootstrap=options.bootstrap, metadata=METADATA),
-        store=StoreOptions(folder=out / "store", max_gb=64),
+        store=StoreOptions(folder=out / f"store-{side}px", max_gb=64),
         report=ReportOptions(examples=8),
     )
 

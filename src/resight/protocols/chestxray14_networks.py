@@ -38,6 +38,18 @@ def network_of(name: str) -> tuple[str, dict[str, int]]:
     return backbone, options
 
 
+def side_px(name: str, asked_px: int) -> int:
+    """Side of the images that a network is trained on: as asked for, or the least that its layers can take.
+
+    Args:
+        name: as `network_of`.
+        asked_px: side in pixels.
+    """
+    backbone, options = network_of(name)
+    with torch.device("meta"):  # only its shape is asked for
+        return max(asked_px, build_backbone(backbone, in_channels=1, **options).min_size_px)
+
+
 def title(name: str) -> str:
     """For tables: which network, and where it begins."""
     if name == LITE0:

@@ -39,7 +39,6 @@ class Found:
 
     Attributes:
         whole: the label table.
-        size_px: side of the images.
         by_labels: what is known besides the image -> evaluation on the whole official test list.
         official: model -> run on the official split.
         resampled: model -> runs on the random splits.
@@ -50,7 +49,6 @@ class Found:
     """
 
     whole: Cohort
-    size_px: int
     by_labels: Mapping[str, Evaluation]
     official: Mapping[str, Run]
     resampled: Mapping[str, Sequence[Run]]
@@ -93,16 +91,28 @@ def _official_means(found: Found) -> list[Row]:
     rows: list[Row] = []
     for model, run in found.official.items():
         evaluation = run.judged.evaluation
-        what = f"{evaluation.images} test images of {evaluation.patients} patients, {evaluation.estimable} labels"
         baseline = metadata_mean(evaluation)
+        of_baseline = f"; without images {baseline.n} labels" if baseline else ""
+        what = f"{_judged_on(evaluation)}, {run_side_px(run)} px{of_baseline}"
         rows.append(Row(model, "mean AUROC", evaluation.macro["auroc"], baseline=baseline, note=what))
         if model in found.fused:
             value, count = found.fused[model]
             note = f"late fusion fitted on validation images, possible for {count} labels"
             rows.append(Row(f"{model} with age, sex, view", "mean AUROC", value, baseline=baseline, note=note))
     for (first, second), comparison in found.comparisons.items():
-        rows.append(Row(f"{second} less {first}", "difference of mean AUROC", comparison.macro, note="paired"))
+        rows.append(
+            Row(f"{second} less {first}", "difference of mean AUROC", comparison.macro, note="paired", signed=True)
+        )
     return rows + _published_rows(MEAN_OFFICIAL)
+
+
+def _judged_on(evaluation: Evaluation) -> str:
+    return f"{evaluation.images} test images of {evaluation.patients} patients, {evaluation.estimable} labels"
+
+
+def run_side_px(run: Run) -> int:
+    """Side of the images of a run."""
+    return run.prepared.store.recipe.size_px[0]
 
 
 def _resampled_means(found: Found) -> list[Row]:
@@ -134,8 +144,7 @@ def _probes_official(found: Found) -> list[Row]:
     rows: list[Row] = []
     for name, result in parts.items():
         evaluation = result.evaluation
-        what = f"{evaluation.images} test images of {evaluation.patients} patients, {evaluation.estimable} labels"
-        rows.append(Row(name, "mean AUROC", evaluation.macro["auroc"], note=what))
+        rows.append(Row(name, "mean AUROC", evaluation.macro["auroc"], note=_judged_on(evaluation)))
     return rows
 
 
@@ -263,8 +272,13 @@ def over_splits(splits: Sequence[Cohort], values: Sequence[float]) -> MetricValu
     return MetricValue(tested.difference, low, high, len(values), interval=f"corrected t, {len(values)} random splits")
 
 
+def metadata_aurocs(evaluation: Evaluation) -> dict[str, float]:
+    """Label -> AUROC of age, sex and view alone, where it is defined."""
+    values = {b.label: b.metrics["auroc"].value for b in evaluation.baselines if b.name == "metadata"}
+    return {label: value for label, value in values.items() if not math.isnan(value)}
+
+
 def metadata_mean(evaluation: Evaluation) -> MetricValue | None:
     """Mean AUROC of age, sex and view alone over the labels where it is defined; None where it is nowhere."""
-    values = [b.metrics["auroc"].value for b in evaluation.baselines if b.name == "metadata"]
-    defined = [value for value in values if not math.isnan(value)]
-    return MetricValue(float(np.mean(defined)), n=len(defined)) if defined else None
+    values = list(metadata_aurocs(evaluation).values())
+    return MetricValue(float(np.mean(values)), n=len(values)) if values else None

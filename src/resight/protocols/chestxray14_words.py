@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,8 @@ from resight.evaluation.resampled import corrected_resampled_t_test
 from resight.experiments import Run
 from resight.protocols.chestxray14_boxes import BoxScores
 from resight.protocols.chestxray14_probes import NO_IMAGE
-from resight.protocols.chestxray14_tables import Found, metadata_mean, patients, resampled_results
+from resight.protocols.chestxray14_tables import Found, metadata_aurocs, patients, resampled_results, run_side_px
+from resight.protocols.study import signed
 
 QUESTION: Final = (
     "How well do residual networks find fourteen findings in chest X-rays, is ResNet better than its rivals, and how "
@@ -30,9 +32,9 @@ def conclude(found: Found) -> tuple[str, ...]:
             f"Without any image the label table reaches a mean AUROC of {' and '.join(means)} on the whole official "
             "test list: what a model has to beat before it is said to see anything."
         )
-    sentences += [_about_model(model, run) for model, run in found.official.items()]
-    sentences += [_about_pair(first, second, c) for (first, second), c in found.comparisons.items()]
-    sentences += [_about_boxes(model, scores["all"]) for model, scores in found.boxes.items() if scores]
+    sentences += _about_models(found.official)
+    sentences += _about_pairs(found.comparisons)
+    sentences += _about_maps({model: scores["all"] for model, scores in found.boxes.items() if scores})
     if found.official and (small := _about_size(found)):
         sentences.append(small)
     if probes := _about_probes(found):
@@ -72,32 +74,63 @@ def _about_probes(found: Found) -> str:
     )
 
 
-def _about_model(model: str, run: Run) -> str:
-    evaluation = run.judged.evaluation
-    mean, baseline = evaluation.macro["auroc"], metadata_mean(evaluation)
-    few = [r.label for r in evaluation.labels if 0 < r.counts.positives < _FEW_POSITIVES]
-    text = f"{model} reaches a mean AUROC of {mean} on {evaluation.images} official test images"
-    if baseline:
-        over = "more than" if mean.low > baseline.value else "not certainly more than"
-        text += f", {over} age, sex and view alone on the same images ({baseline} over {baseline.n} labels)"
-    if few:
-        text += f"; {len(few)} labels have fewer than {_FEW_POSITIVES} positives there and say next to nothing"
-    return text + "."
+def _about_models(official: Mapping[str, Run]) -> list[str]:
+    """What every network reaches, beside what age, sex and view do on the labels where these can be fitted."""
+    if not official:
+        return []
+    first = next(iter(official.values())).judged.evaluation  # all are judged on the same images
+    reached = [f"{model} {run.judged.evaluation.macro['auroc']}" for model, run in official.items()]
+    sentences = [
+        f"Mean AUROC over {first.estimable} labels on {first.images} official test images of {first.patients} "
+        f"patients: {', '.join(reached)}."
+    ]
+    if known := metadata_aurocs(first):
+        alone = float(np.mean(list(known.values())))
+        means = {model: _mean_over(run, known.keys()) for model, run in official.items()}
+        worst, best = (choose(means, key=means.__getitem__) for choose in (min, max))
+        above = sum(mean > alone for mean in means.values())
+        sentences.append(
+            f"Age, sex and view alone, fitted on the training images, reach {alone:.3f} over the {len(known)} labels "
+            f"where that is possible; on the same labels networks lie between {means[worst]:.3f} ({worst}) and "
+            f"{means[best]:.3f} ({best}), {above or 'none'} of {len(means)} above."
+        )
+    if few := [r.label for r in first.labels if 0 < r.counts.positives < _FEW_POSITIVES]:
+        sentences.append(
+            f"{len(few)} labels have fewer than {_FEW_POSITIVES} positives there and say next to nothing: "
+            f"{', '.join(few)}."
+        )
+    return sentences
 
 
-def _about_pair(first: str, second: str, comparison: Comparison) -> str:
-    difference = comparison.macro
-    certain = difference.low > 0 or difference.high < 0
-    verdict = "a difference" if certain else "no difference that could not be chance"
-    return f"{second} less {first}: {difference} of mean AUROC on the same images: {verdict}."
+def _mean_over(run: Run, labels: Container[str]) -> float:
+    values = [r.metrics["auroc"].value for r in run.judged.evaluation.labels if r.label in labels]
+    return float(np.mean(values))
+
+
+def _about_pairs(comparisons: Mapping[tuple[str, str], Comparison]) -> list[str]:
+    if not comparisons:
+        return []
+    (first, _), *_ = comparisons
+    differences = [f"{second} {signed(c.macro)}" for (_, second), c in comparisons.items()]
+    apart = [second for (_, second), c in comparisons.items() if c.macro.low > 0 or c.macro.high < 0]
+    return [
+        f"Mean AUROC less that of {first}, on the same images: {', '.join(differences)}. The interval leaves out 0 for "
+        f"{' and '.join(apart) or 'none'} (95 % each, not corrected for {len(comparisons)} comparisons)."
+    ]
+
+
+def _about_maps(boxes: Mapping[str, BoxScores]) -> list[str]:
+    empty = [model for model, score in boxes.items() if score.empty == score.boxes]
+    sentences = [_about_boxes(model, score) for model, score in boxes.items() if model not in empty]
+    if empty:
+        sentences.append(
+            f"The maps of {', '.join(empty)} are empty at all {boxes[empty[0]].boxes} boxes: nothing in these images "
+            "speaks for the finding, and where the evidence lies cannot be judged."
+        )
+    return sentences
 
 
 def _about_boxes(model: str, score: BoxScores) -> str:
-    if score.empty == score.boxes:
-        return (
-            f"The maps of {model} are empty at all {score.boxes} boxes: nothing in these images speaks for the "
-            "finding, and where the evidence lies cannot be judged."
-        )
     better = score.pointing.low > score.centre.value
     verdict = "more than" if better else "not certainly more than"
     return (
@@ -115,8 +148,9 @@ def _about_size(found: Found) -> str:
     images, patients = len(run.prepared.cohort), run.judged.evaluation.patients
     if images >= FULL_IMAGES:
         return ""
+    sides = " and ".join(map(str, sorted({run_side_px(each) for each in found.official.values()})))
     return (
-        f"{images:,} images of {found.size_px} px instead of {FULL_IMAGES:,} of 1024 px, and {patients} patients in "
-        "the test part: this shows that the street from the published files to the figures works, and how wide honest "
+        f"{images:,} images of {sides} px instead of {FULL_IMAGES:,} of 1024 px, and {patients} patients in the test "
+        "part: this shows that the street from the published files to the figures works, and how wide honest "
         "intervals are. It cannot rank networks, reach published levels, or show small findings, such as nodules."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Row:
         baseline: what is reached without looking at an image.
         note: anything the reader must know to compare.
         absent: what stands in the place of our figure where there is none.
+        signed: ours is a difference and always has its sign.
     """
 
     what: str
@@ -57,6 +59,7 @@ class Row:
     baseline: MetricValue | None = None
     note: str = ""
     absent: str = "not run"
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,14 @@ def write_study(folder: Path, study: Study) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "study.json", plain(asdict(study)))
     (folder / "study.md").write_text(render_markdown(study), encoding="utf-8")
+
+
+def signed(value: MetricValue) -> str:
+    """A difference with its sign: `+0.034 (-0.001 to +0.070)`."""
+    if math.isnan(value.value):
+        return str(value)
+    interval = "" if math.isnan(value.low) else f" ({value.low:+.3f} to {value.high:+.3f})"
+    return f"{value.value:+.3f}{interval}"
 
 
 def render_markdown(study: Study) -> str:
@@ -140,9 +151,7 @@ def _ours(row: Row) -> str:
     value = row.ours
     if value is None:
         return row.absent
-    if value.low < 0:  # a difference
-        return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
-    return str(value)
+    return signed(value) if row.signed or value.low < 0 else str(value)
 
 
 def _reported(figure: Figure) -> str:
