@@ -160,3 +160,16 @@ def test_list_images_takes_a_series_as_one(write_series, write_dicom, letter, tm
     (tmp_path / ".hidden").mkdir()
     write_dicom(tmp_path / ".hidden" / "a.dcm", letter)
     assert list_images(tmp_path) == [*(tmp_path / "mixed" / name for name in ("a1", "a2", "b1", "b2")), folder]
+
+
+def test_pictures_without_a_place_are_no_series(write_dicom, letter, tmp_path):
+    for name in "ab":
+        write_dicom(tmp_path / f"{name}.dcm", letter, SeriesInstanceUID="1.2.3")
+    assert list_images(tmp_path) == [tmp_path / "a.dcm", tmp_path / "b.dcm"]
+
+
+def test_slices_of_two_series_are_images_of_their_own(write_series, write_dicom, letter):
+    folder = write_series(count=2)
+    place = {"ImagePositionPatient": [-4, -5, 9], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    write_dicom(folder / "other.dcm", letter, SeriesInstanceUID="1.9", **place)
+    assert len(list_images(folder)) == 3
