@@ -203,6 +203,13 @@ def test_ensembles_and_volumes_predict(tmp_path: Path, make_classifier, make_man
     np.testing.assert_allclose(logits, np.repeat(expected, 2, axis=0), rtol=1e-4, atol=1e-5)
 
 
+def test_an_ensemble_has_no_budgets(make_classifier, make_manifest, tmp_path) -> None:
+    save_bundle(tmp_path / "bundle", [make_classifier(seed) for seed in (0, 1)], make_manifest())
+    predictor = Predictor.load(tmp_path / "bundle", device="cpu")
+    with pytest.raises(SettingsError, match=r"budget = 0\.6 for 2 networks that answer together\. Train one network"):
+        predictor.budget_point(0.6)
+
+
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"workers": 0}])
 def test_impossible_settings_are_refused(predictor: Predictor, wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match="expected 1 or more"):

@@ -185,10 +185,13 @@ class Predictor:
             budget: share of the whole network's FLOPs.
 
         Raises:
-            SettingsError: the bundle has no exits or gates, there is nothing for that budget, or the engine is none
-                that can leave a network.
+            SettingsError: the bundle is an ensemble or has no exits or gates, there is nothing for that budget, or the
+                engine is none that can leave a network.
         """
         budgets = self.manifest.budgets
+        if self.manifest.members > 1:
+            found = f"budget = {budget:g} for {self.manifest.members} networks that answer together"
+            raise SettingsError(found, where=self.manifest.name, fix="Train one network, without folds or members.")
         if budgets is None:
             fix = "Train with [model.exits], or with gate_target in [model.backbone]."
             found = f"budget = {budget:g}, but the bundle has neither exits nor gates that budgets were fitted for"
