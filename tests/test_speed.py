@@ -50,7 +50,17 @@ def _seconds(work: Work) -> float:
 
 def test_output_weights_come_faster_than_by_lstsq(rng: np.random.Generator) -> None:
     H, T = np.tanh(rng.standard_normal((1000, 500))), rng.standard_normal((1000, 2))
-    assert ratio(lambda: np.linalg.lstsq(H, T, rcond=None), lambda: fit_ridge(H, T, [1e-6])) > 2  # measured: 4.6
+    assert ratio(lambda: np.linalg.lstsq(H, T, rcond=None), lambda: fit_ridge(H, T, [1e-6])) > 2  # measured: 8.6
+
+
+def test_a_path_of_penalties_comes_faster_than_one_by_one(rng: np.random.Generator) -> None:
+    H, T, penalties = np.tanh(rng.standard_normal((600, 300))), rng.standard_normal((600, 2)), np.logspace(-3, 3, 8)
+
+    def one_by_one() -> None:
+        for penalty in penalties:
+            np.linalg.solve(H.T @ H + penalty * np.eye(300), H.T @ T)
+
+    assert ratio(one_by_one, lambda: fit_ridge(H, T, penalties.tolist())) > 2  # measured: 3.6
 
 
 def test_bootstrap_is_far_faster_than_a_loop_over_scikit_learn(rng: np.random.Generator) -> None:
@@ -120,24 +130,36 @@ def test_a_single_prediction_costs_little_beside_reading_the_picture(tmp_path: P
     assert ratio(lambda: predictor.prepare(path), lambda: predictor.predict(path)) > 0.35  # measured: 0.65
 
 
+def test_a_jpeg_is_decoded_no_larger_than_needed(tmp_path: Path, rng: np.random.Generator) -> None:
+    smooth = cv2.resize(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), (1022, 767))
+    cv2.imwrite(str(tmp_path / "a.jpg"), smooth)
+    recipe = Recipe(size_px=(224, 224), channels=3, resize="stretch")
+
+    def whole() -> None:
+        picture = cv2.imread(str(tmp_path / "a.jpg"), cv2.IMREAD_COLOR)
+        assert picture is not None
+        cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
+
+    assert ratio(whole, lambda: recipe.prepare(tmp_path / "a.jpg")) > 1.2  # measured: 1.8; decoded whole: 0.9
+
+
 def test_a_picture_is_averaged_faster_than_by_opencv(rng: np.random.Generator) -> None:
-    colour = rng.integers(0, 256, (3, 384, 511), dtype=np.uint8)
-    interleaved = np.ascontiguousarray(np.moveaxis(colour, 0, -1))
-    axes = fit((384, 511), (224, 224), "stretch", spacing_mm=(np.nan, np.nan))
+    grey = rng.integers(0, 256, (1251, 1023), dtype=np.uint8)
+    axes = fit((1251, 1023), (224, 224), "stretch", spacing_mm=(np.nan, np.nan))
     found = ratio(
-        lambda: cv2.resize(interleaved, (224, 224), interpolation=cv2.INTER_AREA),
-        lambda: place(np.moveaxis(interleaved, -1, 0), axes),
+        lambda: cv2.resize(grey, (224, 224), interpolation=cv2.INTER_AREA),
+        lambda: place(grey[None], axes),
     )
-    assert found > 1.2  # measured: 1.9
+    assert found > 1.4  # measured: 2.0; by OpenCV itself: 1.0
 
 
 def test_the_optimiser_does_not_copy_filters_in_channels_last_order() -> None:
-    filters = with_channels_last(nn.Sequential(*(nn.Conv2d(256, 256, 3, bias=False) for _ in range(4))))
+    filters = with_channels_last(nn.Sequential(*(nn.Conv2d(512, 512, 3, bias=False) for _ in range(2))))
     for parameter in filters.parameters():
         parameter.grad = torch.zeros_like(parameter)
     plain = torch.optim.AdamW(filters.parameters(), fused=True)
     ours = build_optimizer(filters, TrainingOptions())
-    assert ratio(plain.step, ours.step) > 1.6  # measured: 3.5
+    assert ratio(plain.step, ours.step) > 1.5  # measured: 3.2
 
 
 @pytest.fixture

@@ -10,10 +10,13 @@ dropped.
 from __future__ import annotations
 
 import math
+from itertools import product
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 Sides = tuple[int, ...] | list[int]
@@ -58,13 +61,39 @@ def _as_product(
     padding: Sides,
 ) -> Float[Tensor, "B C2 D2 H2 W2"]:
     """What lies under the filter at every place, times the filters; channels last, as their weights are kept."""
-    under = functional.pad(images, [pad for pad in reversed(padding) for _ in range(2)])
-    for axis, (taps, step) in enumerate(zip(weight.shape[2:], stride, strict=True), start=2):
-        under = under.unfold(axis, taps, step)
-    under = under.movedim(1, -1)  # (B D2 H2 W2 K1 K2 K3 C)
-    places = under.shape[:4]
+    padded = functional.pad(images, [pad for pad in reversed(padding) for _ in range(2)]).movedim(1, -1)
+    under: Tensor = _Under.apply(padded, tuple(weight.shape[2:]), tuple(stride))  # pyright: ignore[reportAssignmentType]
     answers = functional.linear(under.flatten(4), weight.movedim(1, -1).flatten(1), bias)
-    return answers.reshape(*places, -1).movedim(-1, 1)
+    return answers.movedim(-1, 1)
+
+
+class _Under(torch.autograd.Function):
+    """What lies under a filter at every place; the gradient is one sum for each tap, in float32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Float[Tensor, "B D H W C"], taps: tuple[int, ...], stride: tuple[int, ...]
+    ) -> Float[Tensor, "B D2 H2 W2 K1 K2 K3 C"]:
+        ctx.shape, ctx.taps, ctx.stride = images.shape, taps, stride
+        under = images
+        for axis, (side, step) in enumerate(zip(taps, stride, strict=True), start=1):
+            under = under.unfold(axis, side, step)
+        return under.movedim(4, -1).contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (there is one output)
+        ctx: Any, gradient: Float[Tensor, "B D2 H2 W2 K1 K2 K3 C"]
+    ) -> tuple[Tensor, None, None]:
+        images = gradient.new_zeros(ctx.shape, dtype=torch.float32)
+        places = gradient.shape[1:4]
+        for tap in product(*map(range, ctx.taps)):
+            reached = (
+                slice(first, first + (count - 1) * step + 1, step)
+                for first, count, step in zip(tap, places, ctx.stride, strict=True)
+            )
+            images[:, *reached] += gradient[:, :, :, :, *tap]
+        return images.to(gradient.dtype), None, None
 
 
 class Conv3d(nn.Conv3d):
