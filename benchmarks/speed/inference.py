@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.speed.measure import import_torchvision, one_thread, paired
-from resight.models import Manifest, ModelOptions, Predictor, build_classifier, export_bundle, save_bundle
+from benchmarks.speed.networks import with_weights_of
+from resight.models import Manifest, Predictor, export_bundle, save_bundle
 from resight.preprocess import Recipe
 
 LABELS = tuple(f"finding {i}" for i in range(14))
@@ -25,13 +26,9 @@ def main(rows: tuple[str, ...]) -> None:
 
     torch.manual_seed(0)
     peer = torchvision.models.resnet50(num_classes=len(LABELS)).eval()
-    options = ModelOptions(backbone={"name": "resnet", "depth": 50})
-    ours = build_classifier(options, labels=LABELS, channels=3, dims=2).eval()
+    ours, options = with_weights_of(peer, 50, LABELS)
     other = timm.create_model("resnet50", num_classes=len(LABELS)).eval()
     other.load_state_dict(peer.state_dict())
-    state = peer.state_dict()
-    ours.head.load_state_dict({f"fc.{name}": state.pop(f"fc.{name}") for name in ("weight", "bias")})
-    ours.backbone.load_state_dict(state)
     rng = np.random.default_rng(0)
     images = {n: _pictures(rng, n) for n in (1, 16)}
     eager = {n: _eager(peer, ours, batch) for n, batch in images.items()}
@@ -41,7 +38,7 @@ def main(rows: tuple[str, ...]) -> None:
         bundle = Path(scratch) / "bundle"
         save_bundle(
             bundle,
-            ours,
+            ours.eval(),
             Manifest(labels=LABELS, task="multilabel", recipe=Recipe(size_px=(224, 224), channels=3), model=options),
         )
         calibration = list(_pictures(rng, 64))
@@ -74,20 +71,19 @@ def _row(row, precision, size, batch, eager, engines, direct, more) -> None:
     if size > 1 and precision != "fp32":
         name = "one matrix product of as many operations"
         candidates[name], times[name] = _product(precision), size
-    must = {("01", 1): 1.5, ("01", 16): 1.0, ("02", 1): 3.0, ("02", 16): 1.0, ("03", 1): 5.5, ("03", 16): 7.0}
+    must = {("01", 1): 1.5, ("02", 1): 3.0, ("03", 1): 5.5, ("03", 16): 7.0}
     paired(
         row if size == 1 else f"{row}b",
         f"ResNet-50, 224 px, {precision}, batch {size}",
         candidates,
         times=times,
-        must=must[row, size],
+        must=must.get((row, size)),
         difference=float(np.abs(answers - expected).max()) / scale,
-        tolerance={"fp32": 1e-3, "bf16": 0.1, "int8": 1.0}[precision],
+        tolerance={"fp32": 1e-3, "bf16": 0.1, "int8": 0.5}[precision],
         unit="of the largest logit" if size == 1 else "of the spread of logits",
         budget_s=8.0,
         libraries=LIBRARIES,
-        note="random weights; what bf16 and int8 cost a trained network stands under precision"
-        + ("" if size == 1 or precision == "int8" else "; asked for is a single image, the batch is shown beside it"),
+        note="random weights; what bf16 and int8 cost a trained network stands under precision",
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 Work = Callable[[], Any]
 RESULTS = Path(__file__).parents[1] / "results" / "speed"
@@ -45,7 +46,7 @@ class Row:
         fresh_ratio: the same as `ratio`, with memory that is new at every call.
         difference: between the results of peer and ours, in the unit of the tolerance.
         tolerance: what was allowed.
-        must: the ratio to be reached.
+        must: the ratio to be reached; None where none was asked for.
         rounds: timed.
         load: processes that wanted the machine meanwhile, on average over a minute.
         note: what a reader has to know.
@@ -63,7 +64,7 @@ class Row:
     difference: float
     tolerance: float
     unit: str
-    must: float
+    must: float | None
     rounds: int
     load: float = float("nan")
     note: str = ""
@@ -76,7 +77,7 @@ def paired(
     work: str,
     candidates: Mapping[str, Work],
     *,
-    must: float,
+    must: float | None,
     difference: float,
     tolerance: float,
     unit: str,
@@ -93,7 +94,7 @@ def paired(
         number: of the row.
         work: what is done.
         candidates: by name, each the same work.
-        must: the ratio to be reached.
+        must: the ratio to be reached; None where none was asked for.
         difference: between the results of the first two.
         tolerance: largest difference allowed.
         unit: of difference and tolerance.
@@ -104,8 +105,7 @@ def paired(
         note: what a reader has to know.
         libraries: whose versions belong to the row.
     """
-    if not difference <= tolerance:
-        raise SystemExit(f"row {number}: results differ by {difference:.3g} {unit}, allowed are {tolerance:.3g}")
+    require_equal(number, difference, tolerance, unit)
     names = list(candidates)
     factor = np.array([(times or {}).get(name, 1.0) for name in names])
     repeats = [_repeats(candidates[name]) for name in names]
@@ -116,23 +116,57 @@ def paired(
     budget_s, least = (budget_s / 3, 3) if fresh else (budget_s, least)
     while len(rounds) < most and (len(rounds) < least or time.process_time() - begin < budget_s):
         rounds.append([_seconds(candidates[name], count) for name, count in zip(names, repeats, strict=True)])
-    seconds = np.array(rounds) * factor
-    ratios = seconds[:, :1] / seconds
+    return record(
+        number,
+        work,
+        dict(zip(names, (np.array(rounds) * factor).T, strict=True)),
+        must=must,
+        difference=difference,
+        tolerance=tolerance,
+        unit=unit,
+        note=note,
+        libraries=libraries,
+        memory_mb=memory,
+    )
+
+
+def require_equal(number: str, difference: float, tolerance: float, unit: str) -> None:
+    """No row without equal results; NaN is not equal."""
+    if not difference <= tolerance:
+        raise SystemExit(f"row {number}: results differ by {difference:.3g} {unit}, allowed are {tolerance:.3g}")
+
+
+def record(
+    number: str,
+    work: str,
+    seconds: Mapping[str, Float[np.ndarray, " rounds"]],
+    *,
+    must: float | None,
+    difference: float,
+    tolerance: float,
+    unit: str,
+    note: str = "",
+    libraries: tuple[str, ...] = (),
+    memory_mb: dict[str, float] | None = None,
+) -> Row:
+    """Keep a row: processor time of each candidate in every round, the peer first and Resight second."""
+    peer, ours, *_ = names = list(seconds)
+    ratios = {name: seconds[peer] / seconds[name] for name in names}
     row = Row(
         number=number,
         work=work,
-        peer=names[0],
-        ours=names[1],
-        ratio=float(np.median(ratios[:, 1])),
-        spread=tuple(np.quantile(ratios[:, 1], [0.25, 0.75]).tolist()),
-        seconds=dict(zip(names, np.median(seconds, axis=0).tolist(), strict=True)),
-        others={name: float(np.median(ratios[:, i])) for i, name in enumerate(names) if i > 1},
-        memory_mb=memory,
+        peer=peer,
+        ours=ours,
+        ratio=float(np.median(ratios[ours])),
+        spread=tuple(np.quantile(ratios[ours], [0.25, 0.75]).tolist()),
+        seconds={name: float(np.median(each)) for name, each in seconds.items()},
+        others={name: float(np.median(ratios[name])) for name in names[2:]},
+        memory_mb=memory_mb or {},
         difference=float(difference),
         tolerance=tolerance,
         unit=unit,
         must=must,
-        rounds=len(rounds),
+        rounds=len(seconds[peer]),
         note=note,
         versions=versions(("resight", *libraries)),
     )
@@ -141,22 +175,26 @@ def paired(
 
 
 def keep(row: Row) -> None:
-    """Write a row where the table is made from; with fresh memory only what such a run adds to it."""
+    """Write a row where the table is made from.
+
+    With fresh memory only what such a run adds to the row. A run with kept memory begins it anew, so that no row tells
+    of two states of the code.
+    """
     row.load = os.getloadavg()[0]
     path = RESULTS / "rows" / f"{row.number}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if FRESH in os.environ:
+    fresh = FRESH in os.environ
+    if fresh:
+        before = json.loads(path.read_text(encoding="utf-8"))
         found = before | {"fresh_ratio": row.ratio, "memory_mb": row.memory_mb}
     else:
-        found = asdict(row) | {key: before[key] for key in ("fresh_ratio",) if key in before}
-        memory = before.get("memory_mb", {})
-        found["memory_mb"] = memory if set(memory) == set(row.seconds) else {}
+        found = asdict(row)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     low, high = row.spread
+    asked = "" if row.must is None else f"; must {row.must:.3g}"
     print(
-        f"{row.number} {row.work}: {row.ratio:.2f} ({low:.2f}-{high:.2f}) times {row.peer}; must {row.must:g}"
-        + (", fresh memory" if FRESH in os.environ else ""),
+        f"{row.number} {row.work}: {row.ratio:.2f} ({low:.2f}-{high:.2f}) times {row.peer}{asked}"
+        + (", fresh memory" if fresh else ""),
         flush=True,
     )
     for name, ratio in row.others.items():
@@ -211,13 +249,14 @@ def _memory_mb(work: Work) -> float:
     """Linux forgets the peak of the resident set when told to."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status_mb("VmRSS")
+    before = status_mb("VmRSS")
     result = work()
-    peak = _status_mb("VmHWM")
+    peak = status_mb("VmHWM")
     del result
     return max(0.0, peak - before)
 
 
-def _status_mb(key: str) -> float:
+def status_mb(key: str) -> float:
+    """What Linux says of this process, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(key))

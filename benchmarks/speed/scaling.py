@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed import small_sites
-from benchmarks.speed.measure import RESULTS, one_thread
+from benchmarks.speed.measure import RESULTS, one_thread, status_mb
 
 FIGURE = Path(__file__).parents[2] / "docs" / "explanation" / "scaling.svg"
 SIZE_PX = 64
@@ -200,16 +200,11 @@ class _Peak:
         self.anonymous = 0.0
 
     def look(self) -> None:
-        self.anonymous = max(self.anonymous, _status_mb("RssAnon"))
+        self.anonymous = max(self.anonymous, status_mb("RssAnon"))
 
     def told(self, seconds: float) -> dict[str, float]:
         self.look()
-        return {"anonymous": self.anonymous, "whole": _status_mb("VmHWM"), "seconds": seconds}
-
-
-def _status_mb(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+        return {"anonymous": self.anonymous, "whole": status_mb("VmHWM"), "seconds": seconds}
 
 
 if __name__ == "__main__":

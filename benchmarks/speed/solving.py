@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import linalg
+from sklearn.linear_model import Ridge
 
 from benchmarks.speed.measure import one_thread, paired
 from resight.heads.elm import ELM
@@ -21,6 +22,7 @@ def main() -> None:
     T = rng.choice([-1.0, 1.0], (2000, 2))
     syrk64, syrk32 = (linalg.get_blas_funcs("syrk", dtype=kind) for kind in (np.float64, np.float32))
     potrf32 = linalg.get_lapack_funcs("potrf", dtype=np.float32)
+    ridge = Ridge(alpha=1e-6, fit_intercept=False, solver="cholesky")
     oracle = np.linalg.lstsq(H, T, rcond=None)[0]
     paired(
         "13",
@@ -29,6 +31,7 @@ def main() -> None:
             "numpy lstsq": lambda: np.linalg.lstsq(H, T, rcond=None)[0],
             "Resight": lambda: fit_ridge(H, T, [1e-6])[0].coefficients,
             "numpy pinv": lambda: np.linalg.pinv(H) @ T,
+            "scikit-learn Ridge, Cholesky": lambda: ridge.fit(H, T).coef_,
             "float64 Gram matrix alone": lambda: syrk64(1.0, H.T),
             "float32 Gram matrix and factor alone": lambda: potrf32(syrk32(1.0, H.T.astype(np.float32)))[0],
         },
@@ -36,7 +39,7 @@ def main() -> None:
         difference=float(np.abs(H @ fit_ridge(H, T, [1e-6])[0].coefficients - H @ oracle).max()),
         tolerance=1e-5,
         unit="of an output between -1 and 1",
-        libraries=("numpy", "scipy"),
+        libraries=("numpy", "scipy", "scikit-learn"),
     )
 
     def naive_path() -> list[np.ndarray]:

@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.measure import Row, keep, one_thread, versions
+from benchmarks.speed.measure import one_thread, record, require_equal
 
 ROUNDS, LOADS = 3, 7
 COMMANDS = {
@@ -44,7 +43,8 @@ def _help() -> None:
     with_torch = any(line.rsplit("|", 1)[-1].strip() == "torch" for line in modules.splitlines())
     seconds = np.array([[_seconds(command) for command in COMMANDS.values()] for _ in range(ROUNDS)])
     best = float(seconds[:, 1].min())
-    _keep(
+    require_equal("17", float(with_torch), 0.0, "torch imported")
+    record(
         "17",
         "start-up: resight --help",
         dict(zip(COMMANDS, seconds.T, strict=True)),
@@ -53,7 +53,7 @@ def _help() -> None:
         unit="torch imported",
         must=float(np.median(seconds[:, 0])) / 0.35,
         note=f"at most 0.35 s of processor time: least {best:.3f} s, median {np.median(seconds[:, 1]):.3f} s",
-        versions=versions(("resight", "torch", "monai")),
+        libraries=("torch", "monai"),
     )
 
 
@@ -97,7 +97,8 @@ def _first_prediction() -> None:
                 seconds[name].append(float(value))
             answers = predictor.predict(path).array("logit")[0, 0], predictor.logits(prepared)[0, 0]
             difference = max(difference, float(abs(answers[0] - answers[1])))
-    _keep(
+    require_equal("17b", difference, 1e-5, "logits")
+    record(
         "17b",
         "first prediction of a warm service against the engine's own time, ResNet-50",
         {name: np.array(values) for name, values in seconds.items()},
@@ -106,7 +107,7 @@ def _first_prediction() -> None:
         unit="logits",
         must=1 / 1.10,
         note="1 / 1.10 or more: all the rest costs at most a tenth of the engine's time",
-        versions=versions(("resight", "openvino")),
+        libraries=("openvino",),
     )
 
 
@@ -114,28 +115,6 @@ def _timed(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def _keep(number: str, work: str, seconds: dict[str, np.ndarray], **facts: Any) -> None:
-    """A row of what cannot be repeated within one process; the first is the peer, the second is Resight."""
-    names = list(seconds)
-    ratios = {name: seconds[names[0]] / each for name, each in seconds.items()}
-    row = Row(
-        number=number,
-        work=work,
-        peer=names[0],
-        ours=names[1],
-        ratio=float(np.median(ratios[names[1]])),
-        spread=tuple(np.quantile(ratios[names[1]], [0.25, 0.75]).tolist()),
-        seconds={name: float(np.median(each)) for name, each in seconds.items()},
-        others={name: float(np.median(ratios[name])) for name in names[2:]},
-        memory_mb={},
-        rounds=len(seconds[names[0]]),
-        **facts,
-    )
-    if not row.difference <= row.tolerance:
-        raise SystemExit(f"row {number}: results differ by {row.difference:.3g} {row.unit}")
-    keep(row)
 
 
 if __name__ == "__main__":

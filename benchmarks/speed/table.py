@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 from benchmarks.speed.measure import RESULTS
 
@@ -59,12 +60,13 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         low, high = row["spread"]
         memory = " / ".join(f"{row['memory_mb'][name]:.0f}" for name in (row["peer"], row["ours"]) if row["memory_mb"])
         others = ", ".join(f"{name} {ratio:.2f}" for name, ratio in row["others"].items())
-        reached = "" if row["ratio"] >= row["must"] else " **(short)**"
+        must = "none asked for" if row["must"] is None else f"{row['must']:.2f}"
+        reached = "" if row["must"] is None or row["ratio"] >= row["must"] else " **(short)**"
         fresh = "" if row.get("fresh_ratio") is None else f"{row['fresh_ratio']:.2f}"
         lines.append(
             f"| {row['number']} | {row['work']} "
             f"| {row['peer']}, {_ms(row, 'peer')} | {row['ours']}, {_ms(row, 'ours')} "
-            f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {fresh} | {row['must']:.2f} "
+            f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}){reached} | {fresh} | {must} "
             f"| {row['difference']:.1g} of {row['tolerance']:g} {row['unit']} | {memory} | {row['load']:.1f} "
             f"| {others} |"
         )
@@ -85,7 +87,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
     axes.barh(places, [row["ratio"] for row in rows], color="#1b7f79", height=0.6)
     axes.hlines(places, *zip(*(row["spread"] for row in rows), strict=True), color="black", linewidth=1)
     axes.plot(
-        [row["must"] for row in rows],
+        [np.nan if row["must"] is None else row["must"] for row in rows],
         places,
         "|",
         color="#c0392b",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed.measure import import_torchvision, one_thread, paired
-from resight.models import ModelOptions, autocast, build_classifier, channels_last, with_channels_last
+from benchmarks.speed.networks import with_weights_of
+from resight.models import autocast, channels_last, with_channels_last
 from resight.training import LOSSES, TrainingOptions
 from resight.training.schedule import build_optimizer
 
@@ -24,13 +26,11 @@ def main() -> None:
     for letter, depth in (("", 18), ("b", 50)):
         torch.manual_seed(0)
         peer = getattr(torchvision.models, f"resnet{depth}")(num_classes=14).train()
-        options = ModelOptions(backbone={"name": "resnet", "depth": depth, "zero_init": False})
-        ours = build_classifier(options, labels=tuple(map(str, range(14))), channels=3, dims=2).train()
-        state = dict(peer.state_dict())
-        ours.head.load_state_dict({f"fc.{name}": state.pop(f"fc.{name}") for name in ("weight", "bias")})
-        ours.backbone.load_state_dict(state)
+        ours, _ = with_weights_of(peer, depth, tuple(map(str, range(14))))
+        other = copy.deepcopy(peer).to(memory_format=torch.channels_last)
         plain_step = _peer_step(peer, images, targets, ours.mean, ours.std)
-        step = our_step(ours, torch.device("cpu"))
+        other_step = _peer_step(other, images, targets, ours.mean, ours.std, bf16=True)
+        step = our_step(ours.train(), torch.device("cpu"))
         first = plain_step(), float(step(images, targets))  # the same weights still
         paired(
             f"04{letter}",
@@ -38,6 +38,7 @@ def main() -> None:
             {
                 "torch fp32, NCHW": plain_step,
                 "Resight, bf16, channels last": lambda step=step: float(step(images, targets)),
+                "torch bf16, channels last": other_step,
             },
             must=2.0,
             difference=abs(first[0] - first[1]) / first[0],
@@ -48,14 +49,18 @@ def main() -> None:
         )
 
 
-def _peer_step(model, images, targets, mean, std):
+def _peer_step(model, images, targets, mean, std, *, bf16: bool = False):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss_of = torch.nn.BCEWithLogitsLoss()
     mean, std = mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+    order = torch.channels_last if bf16 else torch.contiguous_format
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model((images.float() / 255 - mean) / std), targets)
+        inputs = ((images.float() / 255 - mean) / std).contiguous(memory_format=order)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = model(inputs)
+        loss = loss_of(logits.float(), targets)
         loss.backward()
         optimizer.step()
         return float(loss.detach())
