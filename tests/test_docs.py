@@ -24,7 +24,7 @@ from resight.cohorts import PhantomOptions, write_phantom
 from resight.evaluation import evaluate
 from resight.experiments import ExperimentSettings
 from resight.federated import FederatedSettings
-from resight.predictions import Predictions
+from resight.predictions import COLUMNS, Predictions
 from resight.serving import ServiceSettings
 from resight.settings import validate
 
@@ -173,6 +173,11 @@ def test_the_page_of_errors_names_every_class_with_its_exit_code() -> None:
     assert len(kinds) > 5
     for kind in kinds:
         assert f"| `{kind.__name__}` | {kind.exit_code} |" in page
+
+
+def test_the_page_of_the_predictions_table_names_every_column() -> None:
+    told = (DOCS / "reference" / "predictions-table.md").read_text()
+    assert [name for name in COLUMNS if f"`{name}`" not in told] == []
 
 
 def test_the_page_of_metrics_names_every_metric() -> None:

@@ -5,10 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resight.evaluation import confidence_of, risk_coverage
+from resight.evaluation import RiskCoverage, confidence_of, patient_index, risk_coverage
 from resight.predictions import Predictions
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def of_real_images(study: str, label: str) -> RiskCoverage:
+    table = Predictions.read(RESULTS / study)
+    table = table.part(split="test") if "split" in table.table else table
+    probabilities, column = table.probabilities(), table.labels.index(label)
+    wrong = (probabilities >= 0.5) != (table.targets() > 0)
+    confidence = confidence_of(probabilities, "multilabel")[:, column]
+    return risk_coverage(confidence, wrong[:, column], patient_index(table.groups())[0], replicates=300)
 
 
 def test_the_area_is_the_mean_of_the_risks() -> None:
@@ -65,14 +74,31 @@ def test_an_interval_holds_the_value_and_patients_widen_it(rng: np.random.Genera
     ],
 )
 def test_on_real_images_the_risk_falls_all_the_way(study: str, label: str) -> None:
-    table = Predictions.read(RESULTS / study)
-    table = table.part(split="test") if "split" in table.table else table
-    probabilities, column = table.probabilities(), table.labels.index(label)
-    wrong = (probabilities >= 0.5) != (table.targets() > 0)
-    found = risk_coverage(confidence_of(probabilities, "multilabel")[:, column], wrong[:, column], replicates=200)
+    found = of_real_images(study, label)
     risks = [found.at[share].value for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)]
     assert risks == sorted(risks, reverse=True)
     assert found.gain.low > 0
+    assert not found.misleads
+
+
+@pytest.mark.parametrize("label", ["Atelectasis", "Infiltration"])
+def test_on_findings_that_the_network_hardly_knows_no_step_rises_beyond_chance(label: str) -> None:
+    found = of_real_images("fairness/nih_predictions.csv.gz", label)
+    assert max(rise.value for rise in found.rises.values()) > 0
+    assert not found.misleads
+    assert found.gain.low < 0 < found.gain.high
+
+
+def test_confidence_that_misleads_is_noticed_and_chance_is_not() -> None:
+    """The surer half is wrong more often; and of confidence that says nothing at most 5 % of worlds are called so."""
+    rng = np.random.default_rng(0)
+    confidence = rng.random(2000)
+    found = risk_coverage(confidence, rng.random(2000) < 0.1 + 0.4 * confidence, replicates=300)
+    assert found.misleads
+    assert all(rise.low <= rise.value <= rise.high for rise in found.rises.values())
+    assert found.rises[0.5].value == pytest.approx(found.at[0.5].value - found.at[0.6].value)
+    worlds = [risk_coverage(rng.random(300), rng.random(300) < 0.3, replicates=300) for _ in range(200)]
+    assert np.mean([world.misleads for world in worlds]) <= 0.05
 
 
 def test_nothing_wrong_is_no_certainty() -> None:

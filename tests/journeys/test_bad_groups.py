@@ -144,3 +144,26 @@ def test_the_watch_says_what_it_cannot_compare(
     answer = resight("monitor", tmp_path / "reference.csv", tmp_path / "incoming.csv")
     assert answer.code == code
     assert told in " ".join((answer.out + answer.err).split())
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("train", "val", "test"), {"train", "validation", "test"}),
+        ((0, 1, 2), {"0", "1", "2"}),
+    ],
+)
+def test_the_leak_check_reads_a_column_of_parts_as_other_commands_do(
+    resight: Any, tmp_path: Path, words: tuple[Any, ...], parts: set[str]
+) -> None:
+    rows = table().drop(columns=["label", "probability"]).rename(columns={"target": "mass"})
+    path = tmp_path / "cohort.csv"
+    for name in rows["image"]:
+        (tmp_path / name).touch()
+    rows.assign(part=[words[number % 3] for number in range(N)]).to_csv(path, index=False)
+    given = ("data", "leakcheck", path, "--labels", "mass", "--split-column", "part", "--without-images")
+    assert set(resight(*given, "--json").json()["parts"]) == parts
+    rows.assign(part=["train", "tset"] * (N // 2)).to_csv(path, index=False)
+    answer = resight(*given)
+    assert answer.code == 4
+    assert "column 'part': 40 rows have the split 'tset'" in answer.complaint

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from resight.errors import TrainingError
 from resight.models import Classifier, ModelOptions, build_classifier
 from resight.preprocess import Recipe, Store
+from resight.training import TrainingOptions, fit
 from resight.training.data import TrainingData
-from resight.training.norms import adapt_norms
+from resight.training.loop import _Run
+from resight.training.norms import adapt_norms, needs_two_images
 
 COUNT, SIZE_PX = 24, 32
 CPU = torch.device("cpu")
@@ -55,3 +58,48 @@ def test_group_normalisation_has_nothing_to_adapt(data: TrainingData) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     adapt_norms(model, data, batch_size=8, device=CPU)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def plain(count: int, side_px: int) -> TrainingData:
+    images = np.random.default_rng(count).integers(0, 256, (count, 1, side_px, side_px), dtype=np.uint8)
+    targets = (np.arange(count) % 2).astype(float)[:, None]
+    return TrainingData(list(images), np.arange(count), targets, ~np.isnan(targets), tuple(map(str, range(count))))
+
+
+@pytest.mark.parametrize(
+    ("side_px", "norm", "single"), [(32, "batch", True), (64, "batch", False), (32, "group", False)]
+)
+def test_only_a_last_map_of_one_value_needs_two_images(side_px: int, norm: str, single: bool) -> None:
+    model = network(norm).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert needs_two_images(model, torch.zeros(3, 1, side_px, side_px, dtype=torch.uint8)) is single
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    model(torch.zeros(2, 1, side_px, side_px, dtype=torch.uint8))  # no hook stays behind
+
+
+@pytest.mark.parametrize(("side_px", "steps"), [(32, [4, 5]), (64, [4, 4, 1])])
+def test_a_last_image_that_cannot_be_normalised_alone_joins_the_batch_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side_px: int, steps: list[int]
+) -> None:
+    seen: list[int] = []
+    step = _Run._step
+    monkeypatch.setattr(_Run, "_step", lambda run, batch: seen.append(len(batch.images)) or step(run, batch))
+    options = TrainingOptions(epochs=1, batch_size=4, precision="fp32", threads=1)
+    told: list[tuple[int, int]] = []
+    fit(
+        network(), plain(9, side_px), plain(4, side_px), options, task="binary", folder=tmp_path,
+        progress=lambda _, done, total, __: told.append((done, total)),
+    )  # fmt: skip
+    assert seen == steps
+    assert told[-1] == (len(steps), len(steps))
+
+
+@pytest.mark.parametrize(("count", "options"), [(1, {}), (4, {"accumulate": 4})])
+def test_a_batch_that_cannot_be_normalised_is_one_clear_error(
+    tmp_path: Path, count: int, options: dict[str, int]
+) -> None:
+    wanted = TrainingOptions(epochs=1, batch_size=4, precision="fp32", threads=1, **options)
+    with pytest.raises(TrainingError, match=r"a batch of one image, .* cannot be normalised") as told:
+        fit(network(), plain(count, 32), plain(4, 32), wanted, task="binary", folder=tmp_path)
+    assert told.value.where == "training.batch_size"

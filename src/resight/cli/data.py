@@ -114,7 +114,7 @@ def leakcheck(
 
     Args:
         cohort: which images and labels.
-        split_column: column with the split to judge.
+        split_column: column with the split to judge, or with folds.
         clusters: write the clusters of duplicates there, to be used as split groups.
         without_images: only look at the table.
         strict: anything suspect counts as failure.
@@ -248,8 +248,12 @@ def deidentify(
 def _with_split(cohort: Cohort, column: str) -> Cohort:
     from dataclasses import replace
 
+    from resight.cohorts.columns import as_text, is_split_name, split_names
     from resight.errors import CohortError
     from resight.tables import require_columns
 
     require_columns(cohort.table, column, error=CohortError, where=cohort.name)
-    return replace(cohort, table=cohort.table.assign(split=cohort.table[column].astype(str)))
+    parts = as_text(cohort.table[column])
+    if parts.map(is_split_name).any():  # otherwise numbers of folds, or sites
+        parts = split_names(parts, f"{cohort.name}, column {column!r}")
+    return replace(cohort, table=cohort.table.assign(split=parts.where(parts != "", "unknown")))

@@ -8,6 +8,7 @@ ICLR 2019).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class RiskCoverage:
         excess: AURC less that of the order that answers all right images first.
         at: risk at some coverages, with intervals; exact ones where nothing, or everything, answered is wrong.
         gain: risk at full coverage less risk at half coverage; above 0 confidence tells right from wrong.
+        rises: risk at a coverage less that at the next larger one, by the smaller one: above 0 where answering fewer
+            images makes more of the answers wrong. The intervals hold for all steps together (Bonferroni).
     """
 
     coverage: Float[np.ndarray, " n"]
@@ -42,9 +45,15 @@ class RiskCoverage:
     excess: MetricValue
     at: dict[float, MetricValue]
     gain: MetricValue
+    rises: dict[float, MetricValue]
+
+    @property
+    def misleads(self) -> bool:
+        """Whether at some step more of the surer answers are wrong than chance explains."""
+        return any(rise.low > 0 for rise in self.rises.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: areas and risks; the curve follows from the predictions."""
+        """Plain values for JSON: areas and risks; curve and rises follow from the predictions."""
         at = {f"{key:g}": value for key, value in self.at.items()}
         return plain({"aurc": self.aurc, "excess": self.excess, "gain": self.gain, "risk_at_coverage": at})
 
@@ -80,7 +89,7 @@ def risk_coverage(
     n = len(confidence)
     if n == 0:
         nothing = MetricValue.undefined("no images")
-        return RiskCoverage(np.empty(0), np.empty(0), nothing, nothing, {}, nothing)
+        return RiskCoverage(np.empty(0), np.empty(0), nothing, nothing, {}, nothing, {})
     order = np.argsort(-confidence, kind="stable")
     ranked, mistakes = confidence[order], wrong[order].astype(np.float64)
     ends = np.flatnonzero(np.concatenate([ranked[1:] != ranked[:-1], [True]]))
@@ -91,7 +100,7 @@ def risk_coverage(
     values = statistic.estimate()
     (drawn,) = bootstrap([statistic], count, replicates=replicates, seed=seed) if replicates else ({},)
 
-    def value(name: str) -> MetricValue:
+    def value(name: str, level: float = level) -> MetricValue:
         found = MetricValue(values[name], n=n)
         return with_percentiles(found, drawn[name], level) if replicates else found
 
@@ -111,6 +120,7 @@ def risk_coverage(
         excess=value("excess"),
         at={share: risk_at(share) for share in _SHOWN.tolist()},
         gain=value("gain"),
+        rises={share: value(f"rise {share:g}", 1 - (1 - level) / (len(_SHOWN) - 1)) for share in _SHOWN[:-1].tolist()},
     )
 
 
@@ -127,7 +137,8 @@ def _areas(
     rate = wrong / total
     best = rate + (1 - rate) * np.log(np.where(rate < 1, 1 - rate, 1.0))  # all right images first, in the limit
     at = {f"risk {share:g}": _risk_at(risk, answered, share * total) for share in _SHOWN}
-    return {"aurc": aurc, "excess": aurc - best, **at, "gain": at["risk 1"] - at["risk 0.5"]}
+    rises = {f"rise {less:g}": at[f"risk {less:g}"] - at[f"risk {more:g}"] for less, more in pairwise(_SHOWN)}
+    return {"aurc": aurc, "excess": aurc - best, **at, "gain": at["risk 1"] - at["risk 0.5"], **rises}
 
 
 def _risk_at(

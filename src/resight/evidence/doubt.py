@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from resight.evaluation import Conformal, Uncertainty
@@ -9,7 +11,7 @@ from resight.evidence.figures import Axis, Chart, Line, legend
 from resight.evidence.page import Section
 from resight.evidence.plots import FEW, Figure, Group
 from resight.evidence.tables import Row, Table
-from resight.evidence.wording import cell, number
+from resight.evidence.wording import cell, listed, number
 from resight.types import MetricValue
 
 
@@ -44,6 +46,7 @@ def doubt_section(found: Uncertainty, conformal: Conformal, labels: tuple[str, .
         for name, curve in found.selective.items()
     ]
     tables.append(Table("Answering only when sure", head, tuple(rows)))
+    sentences += _confidence(found)
     return Section(
         "Doubt",
         how="A model that knows when it does not know can leave those images to people.",
@@ -59,6 +62,17 @@ def _promise(promised: float, recall: MetricValue | None) -> str:
     if recall is not None:
         return f"Sets are made to hold {share} % of an image's findings on average; they held {recall}."
     return f"Sets are made to hold the truth for {share} % of new patients like those of the validation images."
+
+
+def _confidence(found: Uncertainty) -> Iterator[str]:
+    blind = [name for name, curve in found.selective.items() if curve.gain.low <= 0]
+    if blind:
+        yield (
+            f"{listed(blind)}: that the surest half is wrong less often than all may be chance, so confidence is not "
+            "shown to tell right from wrong."
+        )
+    if misled := [name for name, curve in found.selective.items() if curve.misleads]:
+        yield f"{listed(misled)}: of the surer answers more are wrong, beyond chance; confidence misleads."
 
 
 def _charts(found: Uncertainty) -> Group | None:

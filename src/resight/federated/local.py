@@ -23,6 +23,7 @@ from resight.models import autocast, choose_device, with_channels_last
 from resight.preprocess import Augmentation
 from resight.training import Objective, TrainingOptions
 from resight.training.data import Batch, Reader, TrainingData, epoch_order
+from resight.training.norms import naming_lone_images
 from resight.training.schedule import build_optimizer, learning_rate
 from resight.training.step import build_loss, build_objective, sampling, softened, step_seed
 from resight.types import Task
@@ -130,7 +131,7 @@ def train_locally(
             known = batch.mask.sum().clamp(min=1)
             for rows in torch.arange(len(batch.images)).chunk(options.accumulate):
                 part = batch.part(rows)
-                with autocast(precision, device):
+                with autocast(precision, device), naming_lone_images():
                     value = objective(stepper.network, part)
                 value = value.float() * (part.mask.sum() / known)
                 if not torch.isfinite(value):

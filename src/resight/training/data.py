@@ -128,6 +128,18 @@ def epoch_order(
     return rng.choice(count, size=count, p=weights / weights.sum())
 
 
+def batch_starts(count: int, size: int, least: int = 1) -> range:
+    """Where each batch of a pass begins.
+
+    Args:
+        count: samples in the pass.
+        size: of a batch.
+        least: samples of the last batch; fewer join the batch before.
+    """
+    left_over = count % size
+    return range(0, count - left_over if size <= count and 0 < left_over < least else count, size)
+
+
 class Reader:
     """Reads, augments and moves batches to the device; its processes live through all passes.
 
@@ -138,6 +150,7 @@ class Reader:
         augmentation: drawn anew for each sample and epoch; None for evaluation.
         seed: seed of the augmentation.
         workers: reading processes; 0 reads here.
+        least: samples of the last batch of a pass; fewer join the batch before.
         share: this reader's number and how many share each batch; the part of one that comes off empty is a single
             sample that counts for nothing.
 
@@ -154,9 +167,10 @@ class Reader:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         workers: int = 0,
+        least: int = 1,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self._batch_size, self._device, self._share = batch_size, device, share
+        self._batch_size, self._least, self._device, self._share = batch_size, least, device, share
         self._table = None if data.table is None else torch.from_numpy(data.table).float()
         self._groups = None if data.groups is None else torch.from_numpy(data.groups).long()
         self._order = _Order(data)
@@ -176,10 +190,10 @@ class Reader:
             epoch: epoch number, part of the augmentation's seed.
             first_step: batches to leave out, when an epoch is continued.
         """
-        size = self._batch_size
-        starts = range(first_step * size, len(order), size)
+        starts = batch_starts(len(order), self._batch_size, self._least)
         number, readers = self._share
-        whole = [order[start : start + size] for start in starts]
+        ends = [*starts[1:], len(order)]
+        whole = [order[start:end] for start, end in zip(starts, ends, strict=False)][first_step:]
         mine = [chunk[number::readers] for chunk in whole]
         parts = [part if len(part) else chunk[:1] for part, chunk in zip(mine, whole, strict=True)]
         self._order.batches = [[(epoch, int(sample)) for sample in part] for part in parts]

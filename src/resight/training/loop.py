@@ -18,8 +18,17 @@ from resight.models.device import Precision
 from resight.predictions import scores_of
 from resight.preprocess import Augmentation
 from resight.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from resight.training.data import Batch, Reader, TrainingData, epoch_order, in_order, naming_dead_workers
+from resight.training.data import (
+    Batch,
+    Reader,
+    TrainingData,
+    batch_starts,
+    epoch_order,
+    in_order,
+    naming_dead_workers,
+)
 from resight.training.distributed import as_the_leader, averaging, ranks, stepper, summed, wait_for_all
+from resight.training.norms import naming_lone_images, needs_two_images
 from resight.training.options import TrainingOptions
 from resight.training.precision import choose_precision, choose_threads
 from resight.training.schedule import AveragedWeights, build_optimizer, learning_rate
@@ -130,9 +139,12 @@ class _Run:
         self.folder, self.progress = folder, progress
         self.ranks = ranks()
         self.batch_size = options.batch_size * self.ranks.world
+        lone = len(train) % self.batch_size == 1 and needs_two_images(self.model, self._first_images())
+        least = 2 if lone else 1
         self.reader = Reader(
             train,
             batch_size=self.batch_size,
+            least=least,
             device=self.device,
             augmentation=augmentation,
             seed=options.seed,
@@ -145,7 +157,7 @@ class _Run:
         self.stepper = stepper(self.model, self.objective, self.device)
         self.average = AveragedWeights(self.model, options.ema_decay) if options.ema_decay else None
         self.weights = sampling(options, train)
-        self.steps_per_epoch = -(-len(train) // self.batch_size)
+        self.steps_per_epoch = len(batch_starts(len(train), self.batch_size, least))
         self.state = _State()
 
     def run(self, *, resume: bool) -> FitResult:
@@ -212,7 +224,7 @@ class _Run:
         for piece, rows in enumerate(pieces):
             part = mixed.part(rows)
             with averaging(self.stepper, last=piece + 1 == len(pieces)):
-                with autocast(self.precision, self.device):
+                with autocast(self.precision, self.device), naming_lone_images():
                     loss = self.stepper(part)
                 loss = loss.float() * (part.mask.sum() / known)
                 if not torch.isfinite(loss):

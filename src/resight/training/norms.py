@@ -1,13 +1,20 @@
-"""Batch normalisation that knows the images at hand: statistics taken anew, everything else as it was.
+"""Batch normalisation and the images at hand: statistics taken anew, and batches too small to have any.
 
 Source: Li et al., Pattern Recognition 2018, "Adaptive batch normalization", section 3.2.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resight.errors import TrainingError
 from resight.models import Classifier, autocast, channels_last
 from resight.models.device import Precision
 from resight.training.data import TrainingData, in_order
@@ -41,3 +48,45 @@ def adapt_norms(
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
+
+
+@torch.no_grad()
+def needs_two_images(model: nn.Module, images: Shaped[Tensor, "B C *space"]) -> bool:
+    """Whether a batch normalisation gets a single value per channel of one image, as from a last map of 1 x 1.
+
+    Args:
+        model: on the device; comes back in training mode if it was.
+        images: of which the first is looked at.
+    """
+    single: list[bool] = []
+
+    def look(_: nn.Module, given: tuple[Any, ...]) -> None:
+        single.append(given[0].numel() == given[0].shape[1])
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in model.modules() if isinstance(norm, _BatchNorm)]
+    was_training = model.training
+    model.eval()(images[:1])
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return any(single)
+
+
+@contextmanager
+def naming_lone_images() -> Iterator[None]:
+    """Turns PyTorch's refusal to normalise one value per channel into one clear error.
+
+    Raises:
+        TrainingError: a batch, or a part of it, holds one image whose map is a single value somewhere in the network.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            "a batch of one image, of which one value per channel is left, cannot be normalised",
+            where="training.batch_size",
+            expected="two images or more in every batch, in every process and in each of the parts of `accumulate`",
+            fix="Change batch_size, train on more images, or enlarge recipe.size_px.",
+        ) from error
