@@ -30,6 +30,7 @@ from resight.protocols.brain_networks import Extracted, trained_features
 from resight.protocols.brain_options import BrainAugmentation, BrainOptions, BrainTraining
 from resight.protocols.brain_picture import draw_courses
 from resight.protocols.brain_study import write_up
+from resight.protocols.brain_words import AT_A_GLANCE
 from resight.types import silent
 
 _PAIRS = 60
@@ -131,13 +132,13 @@ def _part(images: BrainImages, skill: dict[str, float]) -> Part:
 def test_study_says_that_a_planted_gain_is_one(images: BrainImages, tmp_path: Path) -> None:
     found = {"elm": 4.0, "rvfl": 4.0, "snn": 4.0} | {searched(head, "all"): 4.0 for head in ("elm", "rvfl", "snn")}
     study = write_up(images, [_part(images, found)], tmp_path)
-    assert "On features of a ResNet-18 trained in the split, randomised networks: yes (6 of 6" in study.question
+    assert "Randomised networks: yes (6 of 6 differences significantly better, 0 " in study.question
     assert "Bats: no (0 of 6" in study.question
 
 
 def test_study_says_no_where_all_are_equal(images: BrainImages, tmp_path: Path) -> None:
     study = write_up(images, [_part(images, {})], tmp_path)
-    assert "On features of a ResNet-18 trained in the split, randomised networks: no (0 of 6" in study.question
+    assert "Randomised networks: no (0 of 6" in study.question
     assert "Bats: no (0 of 6" in study.question
     kept = pd.read_csv(tmp_path / "predictions.csv.gz")
     assert len(kept) == sum(len(o.split.test) for o in _part(images, {}).outcomes)
@@ -239,10 +240,28 @@ def test_a_single_split_is_shown_without_any_test(images: BrainImages, tmp_path:
     assert alone.title in study.tables
     assert not any(heading.startswith(f"{alone.title}: less") for heading in study.tables)
     assert f"{part.title}: less the softmax layer" in study.tables
-    (sentence,) = (s for s in study.conclusions if s.startswith(alone.title))
-    assert sentence.count("a single split allows no test") == 2
-    assert "randomised networks: sometimes" in study.question or "randomised networks: yes" in study.question
+    line = {row.metric: row for row in study.tables[AT_A_GLANCE] if row.what == alone.title}
+    assert line["AUROC"].ours == alone.mean(reference("trained"), "AUROC")
+    assert all(
+        line[column].absent.endswith("a single split allows no test")
+        for column in ("randomised networks", "classical classifiers")
+    )
+    assert line["with bats less without"].absent == "not tried"
+    assert line["largest AUROC"].absent.startswith("elm ")
+    assert "Randomised networks: sometimes" in study.question or "Randomised networks: yes" in study.question
     assert "of 6 differences" in study.question  # those of the repeated hold-outs alone
+
+
+def test_a_line_says_between_what_differences_lie_and_what_a_search_costs(images: BrainImages, tmp_path: Path) -> None:
+    skill = {"elm": 4.0} | {searched(head, "all"): 4.0 for head in ("elm", "rvfl", "snn")}
+    part = _part(images, skill)
+    for outcome in part.outcomes:
+        outcome.seconds.update({searched(head, "all"): 10.0 for head in ("elm", "rvfl", "snn")})
+    line = {row.metric: row.absent for row in write_up(images, [part], tmp_path).tables[AT_A_GLANCE]}
+    bats = {c.first: c for c in part.bats_against_plain() if c.metric == "AUROC"}
+    low, high = min(c.test.difference for c in bats.values()), max(c.test.difference for c in bats.values())
+    assert f"AUROC {low:+.3f} to {high:+.3f}" in line["with bats less without"]
+    assert line["with bats less without"].endswith("4 of 6 significant; 20 times as long")
 
 
 def test_the_course_of_training_is_drawn_for_every_hold_out(images: BrainImages, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The brain study's page: tables, sentences that follow from them, the course of the search, and all predictions."""
+"""The brain study's page: tables of every method and difference, pictures, and all predictions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 
 from resight.experiments.record import environment
 from resight.protocols.brain_data import BrainImages
-from resight.protocols.brain_heads import RANDOMISED, reference, searched
-from resight.protocols.brain_measures import COMPARED, LEVEL, METRICS, Compared, Metric, Part, against_plain_script
+from resight.protocols.brain_heads import RANDOMISED, searched
+from resight.protocols.brain_measures import COMPARED, METRICS, Compared, Metric, Part, against_plain_script
 from resight.protocols.brain_networks import TRAINED, HeadViews
 from resight.protocols.brain_picture import draw_courses, draw_methods, draw_training
+from resight.protocols.brain_words import AT_A_GLANCE, QUESTION, beside_script, cautions, glance, short_answer
 from resight.protocols.study import Figure, Row, Study
 from resight.types import MetricValue
 
@@ -25,26 +26,11 @@ PICTURES: Final[Mapping[str, str]] = {
     "bats.svg": "Squared error on left-out learning images, the head without search = 1; mean over splits. Generation "
     "0 is the head as it came",
 }
-_FEATURES: Final[Mapping[str, str]] = {
-    "plain": "features of a ResNet-18 trained in the split as a plain script does",
-    "trained": "features of a ResNet-18 trained in the split",
-    "folded": "features of a ResNet-18 trained in the fold on smaller images",
-    "tuned": "features of a ResNet-50 from CT weights trained in the split",
-    "frozen": "frozen features of a ResNet-18",
-    "ct": "frozen features of a ResNet-50 with CT weights",
-}
 _REVIEW: Final[Mapping[Metric, str]] = {
     "accuracy": "95.5 %",
     "sensitivity": "94 %",
     "specificity": "97 %",
     "AUROC": "0.98",
-}
-_HEADS_LEARN_FROM: Final[Mapping[HeadViews, str]] = {
-    "changed": "Heads learned from features of one randomly changed view of each learning image that the network had "
-    "never been shown: features of the images themselves, which it had learned by heart, would be cleaner than those "
-    "the heads are tested on.",
-    "plain": "Features of a trained network were fitted to the same learning images as the heads, as in the paper, so "
-    "heads learn from features that are cleaner than those they are tested on.",
 }
 _SIBLINGS: Final[Mapping[str, tuple[Figure, ...]]] = {
     "elm": (
@@ -68,7 +54,8 @@ def write_up(
         remarks: further sentences, about what was left out.
         views: what heads on a trained network learned from.
     """
-    tables = {f"All methods, all designs: {m}, mean over the splits": _overview(parts, m) for m in COMPARED}
+    tables = {AT_A_GLANCE: glance(parts)}
+    tables |= {f"All methods, all designs: {m}, mean over the splits": _overview(parts, m) for m in COMPARED}
     for part in parts:
         tables[part.title] = _figures(part)
         if part.repeated:
@@ -90,10 +77,9 @@ def write_up(
     return Study(
         name="brain",
         title="Pathological or normal brain: ResNet-18 with randomised networks and chaotic bats",
-        question="Does a randomised network in the place of the softmax layer help, and does the bat search? "
-        + _short_answer(parts),
+        question=f"{QUESTION} {short_answer(parts)}",
         tables=tables,
-        conclusions=(*_beside_script(scripts), *map(_summary, parts), *_cautions(images, parts, views), *remarks),
+        conclusions=(*beside_script(scripts), *cautions(images, parts, views), *remarks),
         command=ran.pop("command"),
         pictures={name: PICTURES[name] for name, there in drawn.items() if there},
         record={
@@ -162,115 +148,6 @@ def _beside(part: Part) -> list[Row]:
         for head in RANDOMISED
         for metric in METRICS
     ]
-
-
-def _short_answer(parts: Sequence[Part]) -> str:
-    found = []
-    for source in dict.fromkeys(part.source for part in parts):
-        own = [part for part in parts if part.source == source and part.repeated]
-        heads = [c for part in own for c in part.against_softmax() if c.randomised]
-        bats = [c for part in own for c in part.bats_against_plain()]
-        found.append(f"On {_FEATURES[source]}, randomised networks: {_verdict(heads)} Bats: {_verdict(bats)}")
-    return " ".join(found)
-
-
-def _verdict(compared: Sequence[Compared]) -> str:
-    """How many differences are significant, and in which direction."""
-    if not compared:
-        return "not tried."
-    better = sum(c.significant and c.test.difference > 0 for c in compared)
-    worse = sum(c.significant and c.test.difference < 0 for c in compared)
-    answer = {(True, False): "yes", (False, True): "no, they harm", (False, False): "no"}.get(
-        (better > 0, worse > 0), "sometimes, and sometimes they harm"
-    )
-    return (
-        f"{answer} ({better} of {len(compared)} differences are significantly better and {worse} significantly worse, "
-        "accuracy and AUROC)."
-    )
-
-
-def _beside_script(compared: Sequence[Compared]) -> list[str]:
-    """How much every network differs from the plain script, one sentence each."""
-    return [
-        f"{accuracy.first} differs from {accuracy.second}, on the same {accuracy.test.splits} hold-outs, by "
-        f"{accuracy.in_words} in accuracy and {auroc.in_words} in AUROC."
-        for accuracy, auroc in zip(compared[: len(compared) // 2], compared[len(compared) // 2 :], strict=True)
-    ]
-
-
-def _summary(part: Part) -> str:
-    softmax, against, bats = reference(part.source), part.against_softmax(), part.bats_against_plain()
-    heads = [c for c in against if c.randomised]
-    found = [
-        f"{part.title}: {softmax} reaches AUROC {part.mean(softmax, 'AUROC')} and accuracy "
-        f"{part.mean(softmax, 'accuracy')}.",
-        f"Randomised heads without search differ from it {_spans(heads)}; {_counted(heads)}.",
-    ]
-    if bats:
-        plain, with_bats = (
-            sum(part.seconds(name) for name in names) for names in ({c.second for c in bats}, {c.first for c in bats})
-        )
-        slower = with_bats / len({c.first for c in bats}) / max(plain / len(RANDOMISED), 1e-9)
-        found.append(
-            f"Bats change their head {_spans(bats)}; {_counted(bats)}. A search takes {slower:.0f} times as long as "
-            "the head without it."
-        )
-    best = max(part.methods, key=lambda name: part.mean(name, "AUROC").value)
-    classical = [c for c in against if c.classical]
-    found.append(
-        f"Classical classifiers differ from it {_spans(classical)}; {_counted(classical)}. The largest mean AUROC has "
-        f"{best} ({part.mean(best, 'AUROC')})."
-    )
-    return " ".join(found)
-
-
-def _spans(compared: Sequence[Compared]) -> str:
-    spans = []
-    for metric in COMPARED:
-        values = [c.test.difference for c in compared if c.metric == metric]
-        low, high = (round(value, 3) + 0.0 for value in (min(values), max(values)))  # + 0.0: no negative zero
-        spans.append(f"by {low:+.3f} to {high:+.3f} in {metric}")
-    return " and ".join(spans)
-
-
-def _counted(compared: Sequence[Compared]) -> str:
-    if all(c.test.undefined_because for c in compared):
-        return "a single split allows no test"
-    significant = sum(c.significant for c in compared)
-    return f"{significant or 'none'} of {len(compared)} differences significant (Holm, level {LEVEL})"
-
-
-def _cautions(images: BrainImages, parts: Sequence[Part], views: HeadViews) -> list[str]:
-    sentences = [
-        "The review's figures (accuracy 95.5 %, sensitivity 94 %, specificity 97 %, AUROC 0.98) cannot be verified: "
-        "the abstract of the paper names none of them, and its images are others than these.",
-        "No patient is known: look-alikes are kept together, but slices of one patient that differ more may lie on "
-        "both sides of a split. Normal and abnormal slices come from different collections, and a network can learn "
-        "that. All figures say how well these images are told apart, not how well disease is found.",
-    ]
-    if not np.isnan(images.colour_mode.value):
-        sentences.append(
-            f"The colour mode of the files alone has AUROC {images.colour_mode}; every image is made grey before "
-            "anything looks at it."
-        )
-    if any(part.source in TRAINED for part in parts):
-        sentences.append(_HEADS_LEARN_FROM[views])
-    for parted in (part for part in parts if part.design == "random hold-out"):
-        together = next((p for p in parts if p.source == parted.source and p.design == "hold-out"), None)
-        if together:
-            name = reference(parted.source)
-            sentences.append(
-                f"With look-alikes on both sides, as a random split leaves them, {parted.network} reaches AUROC "
-                f"{parted.mean(name, 'AUROC')} and accuracy {parted.mean(name, 'accuracy')} "
-                f"({len(parted.outcomes)} hold-out{'s' if len(parted.outcomes) > 1 else ''}); with look-alikes kept "
-                f"together {together.mean(name, 'AUROC')} and {together.mean(name, 'accuracy')}."
-            )
-    if any(part.source == "ct" for part in parts):
-        sentences.append(
-            "The CT network's batch normalisation took its statistics from all images, those tested on among them; no "
-            "label took part in that."
-        )
-    return sentences
 
 
 def _write_predictions(images: BrainImages, parts: Sequence[Part], path: Path) -> None:
