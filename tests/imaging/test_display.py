@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from resight.imaging import VOI, read
-from resight.imaging.display import Chain, Table, Window, display
+from resight.imaging.chain import Chain, Table, Window
+from resight.imaging.display import display, display_stack
 
 _WINDOW = VOI(mode="voi")
 
@@ -157,3 +158,18 @@ def test_one_table_is_several_times_as_fast_as_step_by_step(rng):
         ratios.append((middle - start) / max(time.process_time() - middle, 1e-9))
     assert np.abs(ours - (theirs + 1024) / 4095).max() <= 1 / 255
     assert np.median(ratios) > 4
+
+
+@pytest.mark.parametrize("mode", ["auto", "percentile", "voi"])
+@pytest.mark.parametrize("kind", ["u1", "<u2", "<i2", ">u2", "mixed", "float"])
+def test_frames_one_by_one_give_the_grey_of_the_stack(kind: str, mode: str) -> None:
+    rng = np.random.default_rng(3)
+    dtypes = ["<u2", "<i2", "u1"] if kind == "mixed" else ["<f4" if kind == "float" else kind] * 3
+    frames = [rng.integers(0, 200 * (i + 1), (5, 7)).astype(dtype) for i, dtype in enumerate(dtypes)]
+    chain = Chain(modality="CT", bits=0 if kind == "float" else 8 if kind == "u1" else 16, slope=2.0)
+    voi = VOI.model_validate({"mode": mode})
+    together, steps = display(np.stack(frames), chain, voi)
+    one_by_one, same_steps = display_stack(frames, chain, voi)
+    assert one_by_one.dtype == together.dtype
+    np.testing.assert_array_equal(one_by_one, together)
+    assert same_steps == steps

@@ -13,9 +13,10 @@ from jaxtyping import Shaped
 from pydicom.pixels.processing import apply_color_lut
 
 from resight.errors import ImageError
+from resight.imaging.chain import Chain, without_rescale
 from resight.imaging.decoders import Stored, decode
 from resight.imaging.dicom_file import code, guarded, open_dicom, require_image
-from resight.imaging.display import VOI, Chain, display, without_rescale
+from resight.imaging.display import VOI, display, display_stack
 from resight.imaging.geometry import spacing_of, to_lps, upright
 from resight.imaging.header import (
     Placement,
@@ -180,8 +181,8 @@ def _grey(slices: list[_Slice], voi: VOI) -> tuple[Shaped[np.ndarray, "C *space"
         colours = np.stack([s.pixels for s in slices]) if len(slices) > 1 else slices[0].pixels
         return np.moveaxis(colours, -1, 0), ()
     if all(middle.same_values(s.chain) for s in slices) or len(slices) == 1:
-        raw = np.stack([s.pixels for s in slices]) if len(slices) > 1 else slices[0].pixels
-        grey, steps = display(raw, middle, voi)
+        pixels = [s.pixels for s in slices]
+        grey, steps = display_stack(pixels, middle, voi) if len(slices) > 1 else display(pixels[0], middle, voi)
         return grey[np.newaxis], steps
     # the rescale differs from slice to slice (PET): it is undone first, the rest is common
     volume = np.stack([_rescaled(s) for s in slices])

@@ -17,19 +17,19 @@ ten-thousandth of the volume, and a lower limit would cut it down to the grey of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, reduce
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from pydantic import Field, model_validator
 
+from resight.imaging.chain import Chain, Values, Window
 from resight.settings import Options
 from resight.types import Step
 
-Values = Float[np.ndarray, "*shape"]
 Counts = Int[np.ndarray, "*shape"] | None
 _PERCENTILE_MODALITIES = ("MR", "PT", "NM")
 _CT_WINDOW = (40.0, 400.0)
@@ -63,106 +63,6 @@ class VOI(Options):
         return self
 
 
-@dataclass(frozen=True)
-class Window:
-    """One window of a header (PS3.3 C.11.2.1.2)."""
-
-    center: float
-    width: float
-    function: str = "LINEAR"
-
-    def __call__(self, values: Values) -> Values:
-        """Map values to [0, 1] by the formulas of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
-        if self.function == "SIGMOID":
-            # beyond 700 the exponential overflows and the result is 0 or 1 anyway
-            return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - self.center) / self.width, -700, 700)))
-        if self.function == "LINEAR_EXACT":
-            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
-        if self.width == 1:
-            return (values > self.center - 0.5).astype(np.float64)
-        return np.clip((values - (self.center - 0.5)) / (self.width - 1.0) + 0.5, 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A look-up table of a header (PS3.3 C.11.1.1).
-
-    Attributes:
-        first: input value that maps to the first entry; below and above it the end entries count.
-        entries: output values.
-        bits: bits of an entry.
-    """
-
-    first: int
-    entries: Float[np.ndarray, " N"]
-    bits: int
-
-    def __call__(self, values: Values) -> Values:
-        """Look values up."""
-        finite = np.nan_to_num(values - self.first)
-        return self.entries[np.clip(finite, 0, len(self.entries) - 1).astype(np.intp)]
-
-    def unit(self, values: Values) -> Values:
-        """Look values up and scale the entries' range to [0, 1]."""
-        return np.clip(self(values) / (2.0**self.bits - 1.0), 0.0, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """What a header says about the way from stored values to grey.
-
-    Attributes:
-        modality: DICOM modality code.
-        bits: bits of a stored value that count; higher ones are masked (0 for floats).
-        signed: whether they are two's complement.
-        slope: rescale slope.
-        intercept: rescale intercept.
-        modality_lut: table instead of slope and intercept.
-        windows: windows in the header's order.
-        voi_lut: table that goes before the windows.
-        presentation_lut: table after the VOI.
-        padding: lowest and highest stored value that is no image (shown black, left out of percentiles).
-        inverted: whether the lowest value is white.
-    """
-
-    modality: str
-    bits: int
-    signed: bool = False
-    slope: float = 1.0
-    intercept: float = 0.0
-    modality_lut: Table | None = None
-    windows: tuple[Window, ...] = ()
-    voi_lut: Table | None = None
-    presentation_lut: Table | None = None
-    padding: tuple[float, float] | None = None
-    inverted: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether stored bytes are grey already, so that nothing is to be done to most pictures."""
-        tables = (self.modality_lut, self.voi_lut, self.presentation_lut, self.padding)
-        same = (self.bits, self.signed, self.slope, self.intercept, self.inverted) == (8, False, 1.0, 0.0, False)
-        return same and not self.windows and tables == (None,) * 4
-
-    def rescaled(self, stored: Values) -> Values:
-        """Stored values after the modality LUT."""
-        if self.modality_lut is not None:
-            return self.modality_lut(stored)
-        return stored * self.slope + self.intercept
-
-    def same_values(self, other: Chain) -> bool:
-        """Whether stored values mean the same in both, so that two slices can share a table."""
-        mine, theirs = ((c.bits, c.signed, c.slope, c.intercept, c.padding, c.inverted) for c in (self, other))
-        return mine == theirs and self.modality_lut is None and other.modality_lut is None
-
-    def stored(self, patterns: Shaped[np.ndarray, "*shape"]) -> Values:
-        """Bit patterns of unsigned integers as the numbers they stand for."""
-        numbers = patterns.astype(np.int64) & ((1 << self.bits) - 1)
-        if self.signed:
-            numbers -= (numbers >> (self.bits - 1)) << self.bits
-        return numbers.astype(np.float64)
-
-
 def display(
     raw: Shaped[np.ndarray, "*shape"], chain: Chain, voi: VOI
 ) -> tuple[Shaped[np.ndarray, "*shape"], tuple[Step, ...]]:
@@ -176,21 +76,55 @@ def display(
     Returns:
         `uint8` for 8-bit integers, otherwise `float32` in [0, 1], and the steps taken.
     """
-    if voi.percentiles is None:
-        volume = raw.ndim == 3 and min(raw.shape) > 1
-        voi = voi.model_copy(update={"percentiles": _VOLUME_PERCENTILES if volume else _IMAGE_PERCENTILES})
-    if raw.dtype.kind in "iub" and raw.dtype.itemsize <= 2:
-        patterns = np.ascontiguousarray(raw, raw.dtype.newbyteorder("=")).view(f"u{raw.dtype.itemsize}")
-        if chain.is_plain and patterns.dtype == np.uint8 and _resolved(chain, voi) == "full":
-            return patterns, _as_it_is()
-        stored = chain.stored(np.arange(256**raw.dtype.itemsize))
-        counts = None if _is_set_by_header(chain, voi) else _histogram(patterns)
-        grey, steps = _curve(stored, counts, chain, voi)
-        table = np.rint(grey * 255).astype(np.uint8) if patterns.dtype == np.uint8 else grey.astype(np.float32)
-        return _look_up(patterns, table), steps
+    voi = _with_percentiles(voi, volume=raw.ndim == 3 and min(raw.shape) > 1)
+    if _goes_by_table(raw):
+        patterns = _patterns(raw)
+        table, steps = _table_of([patterns], chain, voi)
+        return (patterns if table is None else _look_up(patterns, table)), steps
     stored = raw.astype(np.float64) if raw.dtype.kind == "f" else chain.stored(raw)
     grey, steps = _curve(stored, None, chain, voi)
     return grey.astype(np.float32), steps
+
+
+def display_stack(
+    frames: Sequence[Shaped[np.ndarray, "H W"]], chain: Chain, voi: VOI
+) -> tuple[Shaped[np.ndarray, "D H W"], tuple[Step, ...]]:
+    """`display` of a volume whose frames are put together in grey only, so that stored values are held once."""
+    if len({frame.dtype for frame in frames}) > 1 or not _goes_by_table(frames[0]):
+        return display(np.stack(frames), chain, voi)
+    voi = _with_percentiles(voi, volume=len(frames) > 1 and min(frames[0].shape) > 1)
+    table, steps = _table_of([_patterns(frame) for frame in frames], chain, voi)
+    grey = np.empty((len(frames), *frames[0].shape), np.uint8 if table is None else table.dtype)
+    for plane, frame in zip(grey, frames, strict=True):
+        plane[...] = _patterns(frame) if table is None else _look_up(_patterns(frame), table)
+    return grey, steps
+
+
+def _with_percentiles(voi: VOI, *, volume: bool) -> VOI:
+    if voi.percentiles is not None:
+        return voi
+    return voi.model_copy(update={"percentiles": _VOLUME_PERCENTILES if volume else _IMAGE_PERCENTILES})
+
+
+def _goes_by_table(raw: Shaped[np.ndarray, "*shape"]) -> bool:
+    return raw.dtype.kind in "iub" and raw.dtype.itemsize <= 2
+
+
+def _patterns(raw: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """Integers as unsigned numbers of the same bits."""
+    return np.ascontiguousarray(raw, raw.dtype.newbyteorder("=")).view(f"u{raw.dtype.itemsize}")
+
+
+def _table_of(
+    patterns: Sequence[Shaped[np.ndarray, "*shape"]], chain: Chain, voi: VOI
+) -> tuple[Shaped[np.ndarray, " N"] | None, tuple[Step, ...]]:
+    """Grey of every possible pattern; None where patterns are grey already."""
+    itemsize = patterns[0].dtype.itemsize
+    if chain.is_plain and itemsize == 1 and _resolved(chain, voi) == "full":
+        return None, _as_it_is()
+    counts = None if _is_set_by_header(chain, voi) else reduce(np.add, map(_histogram, patterns))
+    grey, steps = _curve(chain.stored(np.arange(256**itemsize)), counts, chain, voi)
+    return np.rint(grey * 255).astype(np.uint8) if itemsize == 1 else grey.astype(np.float32), steps
 
 
 def _curve(stored: Values, counts: Counts, chain: Chain, voi: VOI) -> tuple[Values, tuple[Step, ...]]:
@@ -312,8 +246,3 @@ def _look_up(patterns: Shaped[np.ndarray, "*shape"], table: Shaped[np.ndarray, "
     except cv2.error:
         # before OpenCV 4.12 its table works for 8 bits only
         return np.take(table, patterns, mode="clip")
-
-
-def without_rescale(chain: Chain) -> Chain:
-    """The chain for values that already went through the modality LUT."""
-    return replace(chain, bits=0, slope=1.0, intercept=0.0, modality_lut=None, padding=None)

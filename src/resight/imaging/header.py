@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 
+from resight.imaging.chain import Chain, Table, Window
 from resight.imaging.decoders import Stored
 from resight.imaging.dicom_file import code, numbers, transfer_syntax
-from resight.imaging.display import Chain, Table, Window
 
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 

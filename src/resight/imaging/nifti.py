@@ -18,7 +18,8 @@ from jaxtyping import Float, Shaped, UInt8
 from nibabel.spatialimages import HeaderDataError
 
 from resight.errors import ImageError
-from resight.imaging.display import VOI, Chain, display
+from resight.imaging.chain import Chain
+from resight.imaging.display import VOI, display
 from resight.imaging.geometry import Affine, spacing_of, to_lps
 from resight.imaging.sniff import check_size
 from resight.types import Image, Step

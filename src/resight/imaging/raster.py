@@ -16,7 +16,8 @@ import PIL.Image
 from jaxtyping import Shaped
 
 from resight.errors import ImageError
-from resight.imaging.display import VOI, Chain, display
+from resight.imaging.chain import Chain
+from resight.imaging.display import VOI, display
 from resight.imaging.png import has_chunk, inflated
 from resight.imaging.sniff import Kind, check_size
 from resight.types import Image, Step

@@ -137,13 +137,13 @@ def limit_memory(megabytes: int) -> None:
         resource.setrlimit(what, (lowered, lowered))
 
 
-def _answer(answers: BinaryIO, value: dict[str, Any], pixels: bytes = b"") -> None:
-    answers.write(json.dumps(value).encode() + b"\n" + pixels)
+def _answer(answers: BinaryIO, value: dict[str, Any]) -> None:
+    answers.write(json.dumps(value).encode() + b"\n")
     answers.flush()
 
 
 def _answer_image(answers: BinaryIO, found: Image) -> None:
-    pixels = np.ascontiguousarray(found.pixels)
+    pixels = found.pixels
     value = {
         "dtype": pixels.dtype.str,
         "shape": pixels.shape,
@@ -153,7 +153,10 @@ def _answer_image(answers: BinaryIO, found: Image) -> None:
         "attributes": {**found.attributes, "turned": int(any(step.name == "upright" for step in found.history))},
         "steps": [[step.name, dict(step.parameters)] for step in found.history if step.name in _KEPT_STEPS],
     }
-    _answer(answers, value, pixels.tobytes())
+    _answer(answers, value)
+    for place in np.ndindex(pixels.shape[:-2]):  # a volume is not copied as a whole
+        answers.write(np.ascontiguousarray(pixels[place]).data)
+    answers.flush()
 
 
 def _has_pixels(path: Path, *, deflated: bool) -> bool:

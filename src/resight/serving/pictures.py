@@ -171,9 +171,11 @@ class Pictures:
         whole = as_stored(read_image(sandbox, folder, instances, VOI(mode="percentile", percentiles=(0, 100))))
         steps = {step.name: step.parameters for step in whole.history}
         inverted = bool(steps["presentation"]["inverted"])
-        grey = 1 - whole.pixels if inverted else whole.pixels
         low, high = float(steps["voi"]["low"]), float(steps["voi"]["high"])
-        values = np.rint(grey * _FULL_SCALE).astype("<u2")
+        values = np.empty(whole.pixels.shape, "<u2")
+        for place in np.ndindex(values.shape[:-2]):  # a large volume is not held in floating point twice
+            plane = whole.pixels[place]
+            values[place] = np.rint((1 - plane if inverted else plane) * _FULL_SCALE)
         return Picture(_stacked(values), low, max(high, low + 1e-6), *window, inverted, unit, spacing)
 
 
