@@ -311,3 +311,12 @@ def test_nothing_on_a_page_needs_an_exception_from_the_policy(sign_in: SignIn) -
         page = client.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=\"/static/)", page)
         assert not re.search(r"\sstyle=|\son[a-z]+=|<style|https?://", page), path
+
+
+def test_an_earlier_study_that_no_model_answered_is_not_said_to_have_no_findings(sign_in: SignIn, parts: Parts) -> None:
+    take_in(parts, deep(5, study="1.2.3.7", PatientID="P9"))
+    ann = sign_in("ann")
+    page = ann.get("/studies/5").text
+    assert "refused · no result" in page
+    assert "nothing at or above" not in page
+    assert "done · mass" in ann.get("/studies/4").text

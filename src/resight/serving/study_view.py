@@ -66,11 +66,26 @@ class ModelView:
 
 @dataclass(frozen=True)
 class OtherStudy:
-    """An earlier study of the patient, or a similar case."""
+    """An earlier study of the patient, or a similar case.
+
+    Attributes:
+        study: row of the database.
+        present: labels at or above their thresholds; None where no model has decided anything.
+        distance: of similar cases.
+    """
 
     study: Study
-    present: tuple[str, ...]
+    present: tuple[str, ...] | None
     distance: float | None = None
+
+    @property
+    def findings(self) -> str:
+        """What was found, in words; a study without an answer is not one without findings."""
+        if self.present:
+            return ", ".join(self.present)
+        if self.present is not None:
+            return "nothing at or above its threshold"
+        return "no result" if self.study.risk is None else "no operating point, no decisions"
 
 
 def model_view(
@@ -169,7 +184,7 @@ def prior_studies(session: Session, study: Study, user_pk: int | None) -> list[O
     )
     found = list(session.scalars(wanted))
     present = present_labels(session, [one.id for one in found])
-    return [OtherStudy(one, present.get(one.id, ())) for one in found]
+    return [OtherStudy(one, present.get(one.id)) for one in found]
 
 
 def similar_studies(session: Session, prediction: Prediction, user_pk: int | None) -> list[OtherStudy]:
@@ -212,20 +227,22 @@ def similar_studies(session: Session, prediction: Prediction, user_pk: int | Non
         if not (study := session.get_one(Study, key)).patient_id or study.patient_id != patient
     ][:_MOST_SIMILAR]
     present = present_labels(session, [one.id for one in chosen])
-    return [OtherStudy(one, present.get(one.id, ()), near[one.id]) for one in chosen]
+    return [OtherStudy(one, present.get(one.id), near[one.id]) for one in chosen]
 
 
 def present_labels(session: Session, studies: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Labels at or above their thresholds by study, the most probable first, as the current answers say."""
+    """Labels at or above their thresholds, the most probable first, of each study of which something was decided."""
     wanted = (
-        select(Prediction.study_pk, Finding.label)
+        select(Prediction.study_pk, Finding.label, Finding.decision)
         .join(Finding, Finding.prediction_pk == Prediction.id)
-        .where(Prediction.study_pk.in_(studies), Finding.decision == 1, is_current())
+        .where(Prediction.study_pk.in_(studies), Finding.decision.is_not(None), is_current())
         .order_by(func.coalesce(Finding.probability, Finding.score).desc())
     )
     found: dict[int, dict[str, None]] = {}
-    for study, label in session.execute(wanted):
-        found.setdefault(study, {})[label] = None
+    for study, label, decision in session.execute(wanted):
+        labels = found.setdefault(study, {})
+        if decision == 1:
+            labels[label] = None
     return {study: tuple(labels) for study, labels in found.items()}
 
 

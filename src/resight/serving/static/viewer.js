@@ -258,6 +258,9 @@
     else zoomBy(Math.exp(-event.deltaY / 500), event.clientX - box.left, event.clientY - box.top);
   }, { passive: false });
 
+  // A box that was just ticked has the focus and no use for arrows; sliders and scrolling panels have.
+  const leafs = (target) => target === canvas || target === document.body || target.type === "checkbox";
+
   document.addEventListener("keydown", (event) => {
     const inField = event.target.closest("input:not([type=checkbox]), select, textarea, dialog[open]");
     if (inField || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -289,7 +292,7 @@
     };
     const act = keys[event.key];
     const moves = event.key.startsWith("Arrow") || event.key.startsWith("Page");
-    if (!act || (!facts && event.key !== "?") || (moves && event.target !== canvas && event.target !== document.body)) return;
+    if (!act || (!facts && event.key !== "?") || (moves && !leafs(event.target))) return;
     event.preventDefault();
     act();
   });
