@@ -35,7 +35,8 @@ TORCH_HUB_FILES: Final[Mapping[str, str]] = {
     "vgg16": "vgg16-397923af.pth",
     "vgg16_bn": "vgg16_bn-6c64b313.pth",
 }
-"""ImageNet weights of torchvision; the digits before `.pth` are the first of the file's sha256."""
+"""ImageNet weights under the names that torchvision 0.28 gives its files; the digits before `.pth` are the first of
+the file's sha256."""
 _TORCH_HUB: Final = "https://download.pytorch.org/models"
 _HUGGING_FACE: Final = "https://huggingface.co"
 _HUGGING_FACE_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>[\w./-]+))?")

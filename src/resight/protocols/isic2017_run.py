@@ -24,7 +24,7 @@ from resight.protocols.isic2017_networks import (
 )
 from resight.protocols.isic2017_options import ISIC2017Options
 from resight.protocols.isic2017_probe import clinical_evidence, fused, fusion_weight, linear_probe
-from resight.protocols.isic2017_words import COMPARATORS, MEAN, Found, counted, official_metric
+from resight.protocols.isic2017_words import COMPARATORS, MEAN, SHORT_RUN, Found, counted, official_metric
 from resight.protocols.study import Row
 from resight.training import TrainingOptions
 from resight.training.hints import LITE0, build_teacher
@@ -84,7 +84,11 @@ class SkinRun:
         comparators = {a.name.removesuffix(_AUGMENTED): a for a in short_runs if a.name.endswith(_AUGMENTED)}
         comparators |= {name: self._short(name, COMPARATORS[name]) for name in o.comparators}
         ablations = self._ablations(short_runs, answers)
-        short = f"short runs: {o.ablation_px} pixels, {o.ablation_epochs} epochs" if o.ablation_epochs else ""
+        short = (
+            f"{o.ablation_px} pixels or the least a network takes, {o.ablation_epochs} epochs"
+            if o.ablation_epochs
+            else ""
+        )
         return Found(self.cohort, answers, combined[1].name, combined[-1].name, ablations, comparators, short)
 
     def _on_classes(self, epochs: int, rate: float, seed: int, *, hints: bool = False) -> TrainingOptions:
@@ -205,7 +209,7 @@ class SkinRun:
         return fusion_weight(ensemble("out of fold", folds), evidence, self.cohort) if folds else 1.0
 
     def _ablations(self, short_runs: list[Answers], answers: list[Answers]) -> list[Row]:
-        rows = [self._row(f"short run of {short.name}", short, "validation") for short in short_runs]
+        rows = [self._row(f"{SHORT_RUN}{short.name}", short, "validation") for short in short_runs]
         for trained in answers:
             if trained.one_view is not None:
                 upright = Answers(trained.name, trained.one_view)

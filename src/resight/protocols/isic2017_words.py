@@ -12,6 +12,7 @@ from scipy.special import softmax
 from resight.evaluation import auroc_with_interval, bootstrap, with_percentiles
 from resight.evaluation.discrimination import ranking
 from resight.protocols.isic2017_decisions import (
+    GROUPINGS,
     KEPT_SPECIFICITY,
     REVIEW_ACCURACY,
     calls,
@@ -37,6 +38,8 @@ COMPARATORS: Final = {
     "Inception-v3": {"name": "inception"},
 }
 """Architectures that the review compares a ResNet with."""
+SHORT_RUN: Final = "short run of "
+"""How lines of short runs begin."""
 WIDE: Final = ("Three classes: ", "Two classes instead of three, as in the review: ")
 """How headings begin whose tables have one line a model and one column a metric."""
 _REPLICATES: Final = 2000
@@ -63,9 +66,9 @@ class Found:
         answers: every model, in the order of the tables.
         resnet: name of the answers that only ResNets gave, with age and sex.
         final: name of the answers that are handed in.
-        ablations: heading -> what -> mean AUROC with and without.
+        ablations: mean AUROC with and without one thing, a line each.
         comparators: name -> answers, for architectures with short runs, ResNets among them.
-        short_runs: how the short runs were made, in words.
+        short_runs: size and epochs of the short runs, in words; empty where there were none.
     """
 
     cohort: Cohort
@@ -115,8 +118,10 @@ def tables(found: Found) -> dict[str, list[Row]]:
             found, folds, "train"
         ),
         **decisions(found),
-        "One thing changed at a time" + (f" ({found.short_runs})" if found.short_runs else ""): [*found.ablations],
-        f"Architectures with equal short runs from scratch: {validation}": [
+        "One thing changed at a time" + (f" (short runs: {found.short_runs})" if found.short_runs else ""): [
+            *found.ablations
+        ],
+        f"Architectures with equal short runs from scratch ({found.short_runs or 'none'}): {validation}": [
             _comparator(found, name) for name in dict.fromkeys((*found.comparators, *COMPARATORS))
         ],
         "The test images, whose labels are withheld here: published figures": [
@@ -152,28 +157,43 @@ def conclude(found: Found) -> tuple[str, ...]:
     best = official_metric(found.named(found.final), cohort, "validation")[MEAN]
     resnet = official_metric(found.named(found.resnet), cohort, "validation")[MEAN]
     grouping = "melanoma vs rest"
-    at_half, *_, kept = (found for _, found in calls(found.named(found.resnet), cohort, "validation", grouping))
+    at_half, *_, kept = (called for _, called in calls(found.named(found.resnet), cohort, "validation", grouping))
     never = majority(cohort, "validation", grouping)["accuracy"]
     reached = "above" if kept["accuracy"].low > REVIEW_ACCURACY else "not certainly above"
-    share = float((cohort.part("train").targets()[:, 0] == 0).mean())
+    learned = cohort.part("train").targets()
+    share, nevi = (float((learned[:, classes].sum(axis=1) == 0).mean()) for classes in GROUPINGS.values())
     folds = ""
     if found.named(found.resnet).out_of_fold:
         value = official_metric(found.named(found.resnet), cohort, "train")[MEAN]
         folds = f" ({value} over the folds of the training images)"
     return (
-        f"{found.resnet}: mean AUROC {resnet} on the validation images{folds}. {found.final}, which is handed in for "
-        f"the test images: {best}.",
+        f"{found.resnet}: mean AUROC {resnet} on the validation images{folds}. Handed in for the test images: "
+        f"{found.final}, {best}.",
         f"{share:.1%} of the training lesions are no melanoma, so never saying melanoma is right that often. On the "
         f"validation images that is an accuracy of {never.value:.3f} with a sensitivity of 0. Called at a probability "
         f"of 0.5 the ResNets reach {at_half['accuracy']} with a sensitivity of {at_half['sensitivity']}; at a "
         f"threshold that keeps {KEPT_SPECIFICITY.title} on other images {kept['accuracy']}, {reached} the review's "
         f"77 %, with a sensitivity of {kept['sensitivity']}.",
-        "The review's 77 % lies below that baseline for melanoma against the rest; for nevus against both others the "
-        "baseline is 68.6 % of the training images. Which grouping was meant is not printed.",
+        f"For nevus against both others the larger class is {nevi:.1%} of the training lesions. Which grouping the "
+        f"review's {REVIEW_ACCURACY:.0%} belong to is not printed; they lie "
+        f"{'below' if share > REVIEW_ACCURACY else 'above'} the baseline of the first and "
+        f"{'below' if nevi > REVIEW_ACCURACY else 'above'} that of the second.",
+        *_about_short_runs(found),
         "Few validation images leave wide intervals: differences between lines of that table are mostly chance. The "
         "folds over the training images are the better judge where they exist.",
         "No patient identifiers are published, so images of one patient may be in several folds and splits.",
     )
+
+
+def _about_short_runs(found: Found) -> list[str]:
+    """What changing one thing did, as long as nothing was trained for long."""
+    if not found.short_runs:
+        return []
+    reached = [f"{row.what.removeprefix(SHORT_RUN)} {row.ours}" for row in found.ablations if SHORT_RUN in row.what]
+    return [
+        f"Short runs ({found.short_runs}) reach on the validation images: {', '.join(reached)}. They show what learns "
+        "fast. What augmentation, or one architecture, is worth after a whole training they cannot show."
+    ]
 
 
 def _metric_rows(found: Found, answers: Sequence[Answers], split: str) -> list[Row]:
