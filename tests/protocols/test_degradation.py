@@ -79,7 +79,19 @@ def found(first: float, deep_loss: float) -> Found:
 
 
 def test_words_follow_the_numbers() -> None:
-    degraded = " ".join(conclude(found(first=2.0, deep_loss=0.6)))
+    one = found(first=2.0, deep_loss=0.6)
+    degraded = " ".join(conclude(one))
+    assert "one seed, so chance is not ruled out" in degraded
+    again = [run(d, plain=p, loss=0.1 + (p and d == 56), first=200.0) for d in (20, 56) for p in (True, False)]
+    twice = " ".join(conclude(Found((*one.runs, *again), None, ())))
+    assert (
+        "the plain network degrades: its training loss ends higher (0.101 against 0.850 after 1 epochs; with each of 2"
+        in twice
+    )
+    assert (
+        "shows no difference beyond that between seeds (0.100 against 0.100 after 1 epochs; ranges of 2 seeds" in twice
+    )
+    assert "is 20 times that of the last at the first step" in twice  # 2 and 200
     assert "the plain network degrades" in degraded
     assert "the residual network shows no difference" in degraded
     assert "that is degradation" in degraded

@@ -80,8 +80,8 @@ def tables(found: Found) -> dict[str, list[Row]]:
         f"Training loss of the last of {some} epochs ({over})": _rows(found, "training loss", last_loss),
         f"AUROC on test images ({'95 % by patient' if found.seeds == 1 else over})": _auroc_rows(found),
         f"Gradient of the first convolution over that of the last, decimal logarithm ({over})": [
-            *_rows(found, "first step", lambda run: math.log10(_ratio(run, 0))),
-            *_rows(found, "last step", lambda run: math.log10(_ratio(run, -1))),
+            *_rows(found, "first step", lambda run: _log_ratio(run, 0)),
+            *_rows(found, "last step", lambda run: _log_ratio(run, -1)),
         ],
         "Test AUROC lost when one block is left out": _dropped_rows(found),
         "Peak memory of a training process (GB)": [
@@ -145,9 +145,15 @@ def _auroc_rows(found: Found) -> list[Row]:
     ]
 
 
-def _ratio(run: Mapping[str, Any], entry: int) -> float:
+def _log_ratio(run: Mapping[str, Any], entry: int) -> float:
+    """Gradient of the first convolution over that of the last, decimal logarithm."""
     norms = run["gradients"][entry]["norms"]
-    return max(norms[0], _TINY) / max(norms[-1], _TINY)
+    return math.log10(max(norms[0], _TINY) / max(norms[-1], _TINY))
+
+
+def _ratio(found: Found, kind: str, depth: int, entry: int) -> float:
+    """The same ratio, its geometric mean over the seeds."""
+    return 10 ** found.over_seeds(kind, depth, lambda run: _log_ratio(run, entry)).value
 
 
 def _dropped_rows(found: Found) -> list[Row]:
@@ -183,13 +189,14 @@ def _deepest_rows(run: Mapping[str, Any]) -> list[Row]:
 def _about_depth(found: Found, kind: str) -> str:
     shallow, deep = found.depths[0], found.depths[-1]
     first, last = (found.over_seeds(kind, depth, last_loss) for depth in (shallow, deep))
-    if _degrades(found, kind):
+    sure = f"with each of {first.n} seeds"
+    if last.low > first.high:
         verdict = "degrades: its training loss ends higher"
     elif last.high < first.low:
         verdict = "gains from depth: its training loss ends lower"
     else:
-        verdict = "shows no difference beyond that between seeds"
-    sure = "with every seed" if first.n > 1 else "one seed, so chance is not ruled out"
+        verdict, sure = "shows no difference beyond that between seeds", f"ranges of {first.n} seeds overlap"
+    sure = sure if first.n > 1 else "one seed, so chance is not ruled out"
     return (
         f"From {shallow} to {deep} layers the {kind} network {verdict} ({first.value:.3f} against {last.value:.3f} "
         f"after {len(found.runs[0]['history'])} epochs; {sure})."
@@ -205,17 +212,9 @@ def _about_deepest(found: Found) -> str:
     )
 
 
-def _degrades(found: Found, kind: str) -> bool:
-    first, last = (found.over_seeds(kind, found.depths[end], last_loss) for end in (0, -1))
-    return last.low > first.high
-
-
 def _about_gradients(found: Found) -> str:
     deep = found.depths[-1]
-    first, last = (
-        {kind: found.over_seeds(kind, deep, lambda run, at=at: _ratio(run, at)).value for kind in KINDS}
-        for at in (0, -1)
-    )
+    first, last = ({kind: _ratio(found, kind, deep, entry) for kind in KINDS} for entry in (0, -1))
     sentence = (
         f"In the plain network of {deep} layers the gradient of the first convolution is {first['plain']:.3g} times "
         f"that of the last at the first step of training, and {last['plain']:.3g} times at the last step (residual: "
@@ -235,8 +234,7 @@ def _about_gradients(found: Found) -> str:
 
 def _worse_with_gradients(found: Found, depth: int) -> bool:
     shallow, deep = (found.over_seeds("plain", d, last_loss) for d in (found.depths[0], depth))
-    ratios = [found.over_seeds("plain", depth, lambda run, at=at: _ratio(run, at)).value for at in (0, -1)]
-    return deep.low > shallow.high and min(ratios) >= _VANISHING
+    return deep.low > shallow.high and min(_ratio(found, "plain", depth, entry) for entry in (0, -1)) >= _VANISHING
 
 
 def _about_blocks(found: Found) -> list[str]:
