@@ -50,6 +50,17 @@ def test_a_missing_modality_is_answered_without(network: Classifier, images: tor
     torch.testing.assert_close(network(missing), answer)
 
 
+@pytest.mark.parametrize("network", ["gated"], indirect=True)
+def test_the_stem_of_a_missing_modality_gives_nothing(network: Classifier, images: torch.Tensor) -> None:
+    images[0, 1] = 0
+    before = network(images)
+    with torch.no_grad():
+        network.stem.features[1].bias += 1.0
+    after = network(images)
+    torch.testing.assert_close(after[0], before[0])
+    assert not torch.allclose(after[1], before[1])
+
+
 def test_modalities_are_hidden_in_training_and_one_always_stays(network: Classifier, images: torch.Tensor) -> None:
     torch.manual_seed(0)
     many = images[:1].expand(300, *images.shape[1:])
