@@ -216,6 +216,17 @@ def test_too_few_cases_leave_nothing_out_and_say_so() -> None:
     assert "9 are needed" in conformal.labels[0].note
 
 
+@pytest.mark.parametrize(("coverage", "needed"), [(0.9, 9), (0.8, 4), (0.95, 19), (0.7, 3)])
+@pytest.mark.parametrize("method", ["marginal", "class_conditional", "risk_control"])
+def test_as_many_cases_as_are_needed_are_enough(method: str, coverage: float, needed: int) -> None:
+    options = ConformalOptions(method=method, coverage=coverage)
+    for count, enough in ((needed, True), (needed - 1, False)):
+        p, y = np.linspace(0.3, 0.9, count)[:, None].repeat(2, axis=1), np.ones((count, 2))
+        (first, _) = fit_conformal(p, y, y > 0, "multilabel", options).labels
+        assert first.present == (pytest.approx(0.3) if enough else None)
+        assert f"{needed} are needed" in first.note or (enough and method != "class_conditional")
+
+
 def test_words_say_what_the_set_holds() -> None:
     label = {"present": 0.4, "absent": 0.3}
     conformal = Conformal(task="binary", method="marginal", coverage=0.9, labels=[label])

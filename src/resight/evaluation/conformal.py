@@ -184,12 +184,12 @@ def _both_sides(
 def _lower_limit(scores: Weights, owner: np.ndarray[Any, Any], least: float) -> tuple[float | None, str]:
     """The probability of the truth that at most a share `least` of new patients stays below, and why there is none."""
     patients, weights = _shared(owner)
-    allowed = least * (patients + 1) - 1e-9  # the new patient may fall anywhere, so one more than are there
+    allowed = least * (patients + 1) + 1e-9  # the new patient may fall anywhere, so one more than are there
     if allowed < 1:
         return None, f"{patients} patients; {_needed(least)} are needed for a coverage of {1 - least:g}"
     order = np.argsort(scores, kind="stable")
     # At the limit itself the truth is kept, so the patients strictly below, and the new one, must fit into the share.
-    at = int(np.searchsorted(np.cumsum(weights[order]), allowed - 1 + 1e-9, side="right"))
+    at = int(np.searchsorted(np.cumsum(weights[order]), allowed - 1, side="right"))
     return float(scores[order[at]]), ""
 
 
@@ -200,7 +200,7 @@ def _risk_controlled(
     positive = usable & (targets > 0)
     found = positive.any(axis=1)
     patients, weights = _shared(owner[found])
-    allowed = most * (patients + 1) - 1
+    allowed = most * (patients + 1) - 1 + 1e-9
     count = probabilities.shape[1]
     if allowed < 0 or patients == 0:
         note = f"{patients} patients with findings; {_needed(most)} are needed"
@@ -211,7 +211,7 @@ def _risk_controlled(
     order = np.argsort(values, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(losses[order])])
     # `below[i]` is the risk of a threshold at the i-th value: all strictly below it are missed.
-    at = int(np.searchsorted(below, allowed + 1e-9, side="right")) - 1
+    at = int(np.searchsorted(below, allowed, side="right")) - 1
     limit = float(values[order][min(at, len(values) - 1)])
     return (LabelThresholds(present=limit),) * count
 
