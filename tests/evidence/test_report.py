@@ -118,6 +118,16 @@ def test_a_section_without_content_is_left_out_with_its_link(
     assert f"#{section}" not in parsed.references
 
 
+def test_words_of_sections_are_explained_where_there_are_such_sections(
+    binary: ReportContent, bare: ReportContent
+) -> None:
+    for content, told in ((binary, True), (bare, False)):
+        page = render_report(content)
+        assert ("<dt>Equalised-odds gap</dt>" in page) is told
+        assert ("<dt>Holm&#39;s correction</dt>" in page) is told
+        assert "<dt>AUROC</dt>" in page
+
+
 def test_a_failed_leak_check_is_shown_even_when_it_is_all_there_is(bare: ReportContent) -> None:
     page = render_report(replace(bare, leak_check=LeakCheck(False, ("12 patients are in two splits.",))))
     assert "not independent" in page

@@ -16,7 +16,7 @@ from resight.evidence.content import Example, ReportContent
 from resight.evidence.page import asset, environment, write_html
 from resight.evidence.pictures import data_uris
 from resight.evidence.theme import style_variables
-from resight.evidence.wording import GLOSSARY, metric_name, number
+from resight.evidence.wording import GLOSSARY, TERMS, metric_name, number
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,16 @@ def render_report(content: ReportContent) -> str:
             limits=summary.limits(content),
             interval_note=summary.interval_note(evaluation),
             glossary=GLOSSARY,
-            glossary_items=[(metric_name(name), text) for name, text in GLOSSARY.items()],
+            glossary_items=_glossary(content),
             facts=tables.facts(content.provenance),
         )
     )
+
+
+def _glossary(content: ReportContent) -> list[tuple[str, str]]:
+    """Metrics, and the words that only some reports need."""
+    told = TERMS if content.sections or content.subgroups else {}
+    return [*((metric_name(name), text) for name, text in GLOSSARY.items()), *told.items()]
 
 
 _SECTIONS = (

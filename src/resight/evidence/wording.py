@@ -55,6 +55,20 @@ GLOSSARY: dict[str, str] = {
     "which one would act.",
 }
 
+TERMS: dict[str, str] = {
+    "Youden": "The threshold at which sensitivity and specificity together are largest.",
+    "Equalised-odds gap": "The difference of sensitivity, or of the share of false alarms, between the groups that are "
+    "furthest apart, whichever is larger. 0: the groups are served alike.",
+    "Calibration gap": "The same for observed less expected: for whom probabilities promise most and least.",
+    "Holm's correction": "Of many tests some find a difference by chance. The correction keeps the chance that any of "
+    "them does at 5%.",
+    "Pointing game": "How often the strongest evidence of a map lies in the marked finding.",
+    "IoU": "Area that map and marked finding share, of the area that either covers. 1: they agree.",
+    "Infidelity": "How far a map is from telling what small changes of the image do to the answer. 0 is best.",
+    "Policy": "The rule by which an image goes to the model, to a reader, or to both.",
+}
+"""Words of the sections on groups, explanations and people."""
+
 _POINT = re.compile(r"^(sensitivity|specificity)_at_(sensitivity|specificity)_(0?\.\d+|1)$")
 
 
