@@ -94,11 +94,12 @@ def _nifti(folder: Path) -> None:
 
 
 def _gzipped(number: str, work: str, path: Path) -> None:
-    from monai.transforms import Compose, EnsureChannelFirst, LoadImage
+    from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation, ScaleIntensityRange
 
     packed = path.read_bytes()
     size = len(isal_zlib.decompress(packed, 31))
     monai = Compose([LoadImage(image_only=True), EnsureChannelFirst()])
+    all_of_it = Compose([monai, Orientation("LPS", labels=None), ScaleIntensityRange(-1000, 2000, 0, 1, clip=True)])
     ours, theirs = read(path).pixels[0], np.asarray(monai(path))[0]
     ours = ours / (255 if ours.dtype == np.uint8 else 1)  # bytes stay bytes
     # ours: (D H W) in LPS from 0 to 1; theirs: (i j k) as stored, its axes on the patient's by the affine
@@ -114,6 +115,7 @@ def _gzipped(number: str, work: str, path: Path) -> None:
         {
             "MONAI": lambda: monai(path),
             "Resight": lambda: read(path),
+            "MONAI, turned to LPS and windowed too": lambda: all_of_it(path),
             "nibabel": lambda: nib.load(path).get_fdata(dtype=np.float32),
             "inflating alone, ISA-L": lambda: isal_zlib.decompressobj(31).decompress(packed, size),
             "inflating alone, libdeflate": lambda: deflate.gzip_decompress(packed, size),

@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed.scaling
 
-Writes results/speed/scaling.json and .md and the figure of the documentation; an exponent of 1 is linear.
+In the environment of `make test`, as sites sign what they send. Writes results/speed/scaling.json and .md and the
+figure of the documentation; an exponent of 1 is linear.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _lines(found: dict[str, list[float]], exponents: dict[str, float], memory: d
     lines = [
         "### Time and memory",
         "",
-        "`python -m benchmarks.speed.scaling`; processor time of one thread.",
+        "`python -m benchmarks.speed.scaling` in the environment of `make test`; processor time of one thread.",
         "",
         "| what grows | 1x | 10x | 100x | exponent |",
         "| --- | --- | --- | --- | --- |",
