@@ -80,7 +80,16 @@ def classes_of(cohort: Cohort) -> Int[np.ndarray, " N"]:
 
 
 def cohort_features(predictor: Predictor, cohort: Cohort, progress: Progress = silent) -> CohortFeatures:
-    """Features of every image of a cohort by a bundle, whose recipe prepares them; errors as of `embed_cohort`."""
+    """Features of every image of a cohort by the network of a bundle.
+
+    Args:
+        predictor: of the bundle; its recipe prepares the images.
+        cohort: which images.
+        progress: told after every batch.
+
+    Raises:
+        CohortError: none of the images can be read.
+    """
     return embed_cohort(cohort, predictor.prepare, predictor.features, progress)
 
 
