@@ -92,7 +92,7 @@ def one_run(cohort: str, kind: str, seed: int, scratch: Path) -> dict[str, float
 
 
 def page(runs: dict[str, dict[str, float]]) -> str:
-    words = (__doc__ or "").split("\n\n")[2].replace("\n", " ")
+    words = " ".join((__doc__ or "").split("\n\n")[2].split())
     lines = ["# Attention layers and stochastic depth at the same budget", "", words, ""]
     for cohort in COHORTS:
         of = {kind: [runs[f"{cohort}/{kind}/{seed}"] for seed in SEEDS] for kind in COHORTS[cohort]["kinds"]}
