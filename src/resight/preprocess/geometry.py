@@ -174,7 +174,11 @@ def _averaged(plane: Shaped[np.ndarray, "H W *C"], targets: tuple[int, int]) -> 
 
 @lru_cache(maxsize=256)
 def _strips(given: int, wanted: int, most: int) -> list[tuple[slice, slice, csr_array]]:
-    """Averaged pixels of an axis in groups: the pixels of at most about `most` that they need, they, and the shares."""
+    """Averaged pixels of an axis in groups.
+
+    Returns:
+        For each group the pixels that it needs, about `most` of them; the averaged pixels; and the shares between them.
+    """
     shares, group = _shares(given, wanted), max(most * wanted // given, 1)
     strips = []
     for start in range(0, wanted, group):
