@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ from resight.backbones import build_backbone
 from resight.errors import OutputError, SettingsError
 from resight.protocols import PROTOCOLS, Surroundings, write_study
 from resight.protocols.degradation_memory import MemoryCase, measure_memory
-from resight.protocols.degradation_runs import GradientLog, Network, gradient_steps, without_block
+from resight.protocols.degradation_runs import GradientLog, Network, _training_rows, gradient_steps, without_block
 from resight.protocols.degradation_words import Found, conclude, tables
 
 
@@ -57,6 +58,17 @@ def test_gradients_are_written_at_the_steps_asked_for_and_survive_an_interruptio
     assert [entry["step"] for entry in entries] == [1, 5, 10, 20]
     assert entries[0]["norms"][0] == pytest.approx(expected)
     assert len(entries[0]["norms"]) == 19
+
+
+@pytest.mark.parametrize(("images", "expected"), [(0, 30), (12, 12), (40, 30)])
+def test_networks_learn_from_training_images_alone(images: int, expected: int) -> None:
+    masks = {"train": np.arange(50) < 30, "test": np.arange(50) >= 30}
+    prepared: Any = SimpleNamespace(in_split=masks.__getitem__)
+    rows = [_training_rows(prepared, Network(20, True, seed, 8, images=images)) for seed in (0, 0, 1)]
+    assert [mask.sum() for mask in rows] == [expected] * 3
+    assert not any((mask & masks["test"]).any() for mask in rows)
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert (images == 12) == (rows[0] != rows[2]).any()
 
 
 def run(depth: int, *, plain: bool, loss: float, first: float) -> dict[str, Any]:

@@ -70,6 +70,18 @@ def test_searching_helps_where_the_start_is_bad(rng):
     assert found.estimator.score(X[100:], y[100:]) > clone(start).fit(X[:100], y[:100]).score(X[100:], y[100:]) + 0.2
 
 
+def test_a_layer_that_the_search_cannot_reach_is_kept_where_nothing_better_is_found(rng):
+    X = rng.normal(size=(120, 40))
+    y = (X[:, 0] > 0).astype(int)
+    telling = np.zeros((40, 1))
+    telling[0] = 3.0  # scales only stretch layers drawn anew, and one random node sees little of the first feature
+    start = ELM(1, ridge=1e-3, hidden_weights=telling, hidden_bias=np.zeros(1), random_state=0)
+    found = search_hidden(start, X, y, mode="scales", bats=BATS)
+    assert found.result.value > found.fitness_before
+    assert found.fitness == found.fitness_before
+    np.testing.assert_array_equal(found.estimator.hidden_weights_, telling)
+
+
 def test_the_given_estimator_is_left_alone_and_the_seed_decides(samples):
     X, y, _ = samples
     start = ELM(15, ridge=0.1)

@@ -236,7 +236,7 @@ def _unseen_logits(
 def read_answers(name: str, folder: Path) -> Answers:
     """What `fine_tuned` kept."""
     details, history = (
-        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("details.json", "history.json")
+        json.loads((folder / file).read_text(encoding="utf-8")) for file in ("details.json", "history.json")
     )
     with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
         return Answers(
