@@ -84,7 +84,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
     mpl.rcParams["svg.hashsalt"] = "resight"
     figure, axes = plt.subplots(figsize=(8, 0.32 * len(rows) + 1.2))
     places = range(len(rows))
-    axes.barh(places, [row["ratio"] for row in rows], color="#1b7f79", height=0.6)
+    axes.barh(places, [row["ratio"] - 1 for row in rows], left=1, color="#1b7f79", height=0.6)
     axes.hlines(places, *zip(*(row["spread"] for row in rows), strict=True), color="black", linewidth=1)
     axes.plot(
         [np.nan if row["must"] is None else row["must"] for row in rows],
@@ -97,7 +97,7 @@ def _draw(rows: list[dict[str, Any]]) -> None:
     )
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_yticks(places, [f"{row['work']}" for row in rows], fontsize=7)
+    axes.set_yticks(places, [f"{row['number']}  {row['work']}" for row in rows], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("times faster than the peer")
     axes.legend(loc="lower right", frameon=False)
