@@ -111,3 +111,12 @@ def test_patients_with_both_serve_as_positives_and_are_what_limits() -> None:
     assert found[0].auroc.n > 12, "negatives drawn first take so many of the eight away that about 4 draws are left"
     found = rare_labels("simpleshot", features, targets, ("rare",), patients, shots=8, **options)
     assert "8 positive images of 8 patients" in found[0].auroc.undefined_because
+
+
+def test_rare_labels_are_judged_on_other_patients_than_those_shown() -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(30), 6)
+    features = rng.normal(size=(30, 40))[patients]  # all images of a patient are the same, and say nothing of the label
+    targets = (patients % 2 == 0).astype(float)[:, None]
+    found = rare_labels("simpleshot", features, targets, ("none",), patients, shots=5, draws=100, base=features)
+    assert abs(found[0].auroc.value - 0.5) < 0.1
