@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
+from resight.bulk.clients import WebFiles, s3_of_arrow
 from resight.errors import CohortError, DependencyError, ImageError, SettingsError, require
 
 _IMAGE_SUFFIXES: Final = {"", ".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".gz"}
@@ -49,6 +51,8 @@ def list_store(url: str, *, volumes: bool) -> Iterator[tuple[str, str]]:
     files, root = _file_system(url)
     try:
         found: list[str] = sorted(files.find(root))
+    except FileNotFoundError:
+        found = []
     except Exception as error:
         raise ImageError(f"cannot be listed ({_reason(error)})", where=url) from error
     if not found:
@@ -100,6 +104,10 @@ def _file_system(url: str) -> tuple[Any, str]:
         found = f"unknown scheme {scheme!r}"
         raise SettingsError(found, where=url, expected="a path, or file://, s3://, gs://, abfs://, http(s)://, ...")
     try:
+        if scheme in ("http", "https") and find_spec("aiohttp") is None:
+            return WebFiles(), url
+        if scheme == "s3" and find_spec("s3fs") is None:
+            return s3_of_arrow(), url.partition("://")[2].rstrip("/")
         return core.url_to_fs(url)
     except ImportError as error:
         raise DependencyError(f"the scheme {scheme!r} needs another library ({error})", where=url) from error
