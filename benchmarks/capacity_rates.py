@@ -3,6 +3,10 @@
     python benchmarks/capacity_rates.py --data ../shared/data --out benchmarks/results/capacity/rates.json
 
 One thread; processor time, so that other programs on the machine matter little.
+
+    python benchmarks/capacity_rates.py --device cuda --out gpu.json
+
+measures what the network alone does on a GPU, by the clock and with larger batches.
 """
 
 import argparse
@@ -24,6 +28,7 @@ from resight.settings import write_json
 
 SIZE_PX = 224
 BATCH = 16
+DEVICE_BATCH = 256
 ROUNDS = 5
 PREDICTED = 8
 MODEL = ModelOptions(backbone={"name": "resnet", "depth": 18})
@@ -37,14 +42,14 @@ SYNTAXES = {
 }
 
 
-def rate(work: Callable[[], object], images: int) -> dict[str, float]:
-    """Images per second of processor time: median of the rounds, and its 95 % bootstrap interval."""
+def rate(work: Callable[[], object], images: int, clock: Callable[[], float] = time.process_time) -> dict[str, float]:
+    """Images per second of a clock: median of the rounds, and its 95 % bootstrap interval."""
     work()  # the first call prepares memory and kernels
     rates = []
     for _ in range(ROUNDS):
-        began = time.process_time()
+        began = clock()
         work()
-        rates.append(images / (time.process_time() - began))
+        rates.append(images / (clock() - began))
     drawn = np.random.default_rng(0).choice(rates, (2000, ROUNDS))
     low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
     return {"images_per_s": float(np.median(rates)), "low": float(low), "high": float(high), "images": images}
@@ -77,6 +82,23 @@ def measure(data: Path) -> dict[str, dict[str, dict[str, float]]]:
             found["predict"][name] = entry
             print("predict", name, entry, flush=True)
     return found
+
+
+def measure_device(name: str) -> dict[str, dict[str, dict[str, float]]]:
+    """The network on a device, from images in the machine's memory to logits there."""
+    torch.manual_seed(0)
+    device = torch.device(name)
+    model = build_classifier(MODEL, labels=("finding",), channels=1, dims=2).eval()
+    model = model.to(device, memory_format=torch.channels_last)
+    shape = (DEVICE_BATCH, 1, SIZE_PX, SIZE_PX)
+    batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        engine = TorchEngine(model, device, precision)
+        found[f"ResNet-18, {precision}, {name}"] = rate(
+            lambda engine=engine: engine.logits(batch), DEVICE_BATCH, time.perf_counter
+        )
+    return {"network": found}
 
 
 def manifest(recipe: Recipe) -> Manifest:
@@ -141,9 +163,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", help="measure the network alone on this device, as `cuda`")
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, measure(given.data))
+    write_json(given.out, measure_device(given.device) if given.device else measure(given.data))
 
 
 if __name__ == "__main__":
