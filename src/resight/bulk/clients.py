@@ -41,8 +41,7 @@ class WebFiles:
         """
         del mode  # there is no other
         try:
-            # only http and https come here, and urllib follows redirections to those alone
-            return urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+            return urllib.request.urlopen(url, timeout=_TIMEOUT_S)  # noqa: S310 - only http and https come here
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (404, 410):
