@@ -59,6 +59,13 @@ def test_another_grid_is_named_and_resampled_on_request(other: Image, message: s
     np.testing.assert_allclose(middle, ndimage.center_of_mass(reference.pixels[0] ** 4), atol=0.25)
 
 
+def test_a_twentieth_of_a_voxel_is_the_same_grid_and_half_a_voxel_is_not() -> None:
+    reference, near, apart = (_volume((20, 20, 20), (2.0, 2.0, 2.0), origin=(0, 0, mm)) for mm in (0.0, 0.1, 1.0))
+    assert registered([reference, near], NAMES, "require")[1] is near
+    with pytest.raises(ImageError, match="it lies 1 mm away"):
+        registered([reference, apart], NAMES, "require")
+
+
 def test_grids_without_anything_in_common_are_refused() -> None:
     far = _volume((20, 20, 20), (2.0, 2.0, 2.0), origin=(500.0, 0, 0))
     with pytest.raises(ImageError, match="pet covers no part of the grid"):

@@ -14,7 +14,7 @@ from resight.models import Classifier, ModelOptions, build_classifier
 from resight.preprocess import Augmentation, Recipe, Store
 from resight.training import TrainingOptions
 from resight.training.data import TrainingData
-from resight.training.pretrain import Pretraining, pretrain
+from resight.training.pretrain import Pretraining, _apart, pretrain
 
 COUNT, SIZE_PX = 64, 32
 OPTIONS = TrainingOptions(epochs=20, batch_size=16, learning_rate=1e-2, ema_decay=0.9, precision="fp32", threads=1)
@@ -46,6 +46,13 @@ def run(
     model: Classifier, data: TrainingData, folder: Path, options: TrainingOptions = OPTIONS, *, resume: bool = False
 ) -> Pretraining:
     return pretrain(model, data, options, folder=folder, augmentation=VIEWS, resume=resume)
+
+
+def test_nothing_flows_back_through_the_projection() -> None:
+    predicted, projected = (torch.randn(4, 8, requires_grad=True) for _ in range(2))
+    _apart(predicted, projected).backward()
+    assert predicted.grad is not None
+    assert projected.grad is None
 
 
 def test_views_become_alike_and_images_do_not_collapse(data: TrainingData, tmp_path: Path) -> None:
