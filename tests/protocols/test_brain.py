@@ -330,6 +330,8 @@ def test_smoke_runs_from_the_command_line_and_resumes(folder: Path, tmp_path: Pa
     assert {row["review"]["certainty"] for row in first["tables"]["Beside the review"]} == {"not verifiable"}
     designs = {row["metric"] for row in first["tables"]["All methods, all designs: AUROC, mean over the splits"]}
     assert {"cross-validation of 120, ResNet-18 of every fold", "hold-out, plain script"} <= designs
+    assert (out / "store-folded" / "index.json").is_file()  # smaller images than those of the hold-outs
+    assert any("trained in every fold (1 epochs, 24 px)" in heading for heading in first["tables"])
     folds = pd.read_csv(out / "predictions.csv.gz").query("features == 'folded'")
     assert sorted(folds["fold"].unique()) == [0, 1]
     assert folds["image"].nunique() == len(folds) == 2 * _PAIRS

@@ -165,7 +165,7 @@ def shortened(options: BrainOptions) -> BrainOptions:
             "plain_epochs": 1,
             "folds": 2,
             "rounds": 1,
-            "fold_px": 32,
+            "fold_px": 24,
             "fold_epochs": 1,
             "per_class": 40,
             "draws": 1,
