@@ -47,6 +47,9 @@ def test_randomised_goes_from_the_head_down_and_leaves_the_original(small_classi
     again, other = randomised(classifier), randomised(classifier, seed=1)
     assert torch.equal(again.head.fc.weight, randomised(classifier, share=0.1).head.fc.weight)
     assert not torch.equal(again.head.fc.weight, other.head.fc.weight)
+    for name, value in again.named_parameters():  # knowledge goes, the usual range of activations stays
+        if value.numel() > 500:
+            assert value.detach().std().item() == pytest.approx(before[name].std().item(), rel=0.15), name
 
 
 def test_spearman_and_ssim_of_known_maps(rng):

@@ -8,6 +8,8 @@ import torch
 
 from resight.errors import DataError
 from resight.explain import Explainer, TrustOptions, box_mask, build_explainer, judge
+from resight.explain.faithfulness import PerturbationCurves
+from resight.explain.trust import _check_faithfulness
 
 
 @pytest.fixture
@@ -87,6 +89,16 @@ def test_integrated_gradients_must_add_up(small_classifier):
     patient = judge(build_explainer("integrated_gradients", steps=32), classifier, images)
     assert patient.measures["completeness_error"] < 0.02
     assert not any("does not add up" in r for r in patient.reasons)
+
+
+@pytest.mark.parametrize(("gains", "passes"), [((0.3, -0.1, 0.2, -0.2), False), ((0.3, 0.1, 0.2, 0.2), True)])
+def test_a_gain_that_may_be_chance_is_no_faithfulness(gains: tuple[float, ...], passes: bool) -> None:
+    insertion = np.repeat(np.array(gains)[:, None], 2, axis=1)
+    curves = PerturbationCurves(np.array([0.0, 1.0]), np.zeros_like(insertion), insertion)
+    measures: dict[str, float] = {}
+    reasons = list(_check_faithfulness(curves, measures))
+    assert measures["gain"] > 0
+    assert (not reasons) is passes
 
 
 def test_equalling_a_centre_that_never_misses_is_no_failure(planted):

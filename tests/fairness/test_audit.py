@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from resight.errors import PredictionsError, SettingsError
 from resight.fairness import Audit, AuditOptions, GroupResult, audit
+from resight.fairness.differences import auroc_contrast
 from resight.predictions import Predictions
 
 
@@ -163,6 +164,33 @@ def test_underdiagnosis_is_the_false_positive_rate_of_no_finding() -> None:
     women = (images["sex"] == "F").to_numpy()
     assert of(found, "F", "").metrics["underdiagnosis"].value == pytest.approx(called[women & ~well].mean())
     assert of(found, "F", "").metrics["underdiagnosis"].value == of(found, "F", "no_finding").metrics["fpr"].value
+
+
+def test_found_is_what_outlasts_holm_and_not_only_the_weaker_correction(draw: Callable[..., Predictions]) -> None:
+    found = audit(draw(0, patients=700, fainter=0.5), AuditOptions(by=("sex",), bootstrap=0))
+    known = [one for one in found.differences if not math.isnan(one.p)]
+    assert any(one.p_bh < found.alpha <= one.p_holm for one in known)
+    assert all(one.found == (one.p_holm < found.alpha) for one in found.differences)
+
+
+def test_a_small_group_without_a_single_swap_is_no_certainty(rng: np.random.Generator) -> None:
+    """DeLong's variance is 0 where all pairs are in order; of 12 positives and 12 negatives that says little."""
+    small, large = np.repeat([1, 0], 12), np.repeat([1, 0], 300)
+    y = np.concatenate([small, large])
+    scores = np.concatenate([6.0 * small + np.linspace(0, 1, 24), rng.normal(size=600) + 2.1 * large])
+    members, owner = np.arange(len(y)) < 24, np.arange(len(y))
+    contrast = auroc_contrast(y, scores, members, owner, 0.95)
+    assert contrast.group.value == 1.0
+    assert contrast.p > 0.1
+
+
+def test_images_that_a_patient_has_again_do_not_make_a_cause_surer(draw: Callable[..., Predictions]) -> None:
+    once = draw(6, patients=120, per_patient=1, labels=("a",))
+    parts = [once.table.assign(image=once.table["image"] + f" {number}") for number in range(8)]
+    often = Predictions(pd.concat(parts, ignore_index=True), once.labels, once.task)
+    options = AuditOptions(by=("sex", "view"), bootstrap=0)
+    for first, second in zip(audit(once, options).causes, audit(often, options).causes, strict=True):
+        assert (second.strength, second.p) == (pytest.approx(first.strength), pytest.approx(first.p))
 
 
 def test_causes_tell_a_difference_in_disease_from_one_in_the_model(draw: Callable[..., Predictions]) -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import expit
 
 import resight
-from resight.errors import BundleError, SettingsError
+from resight.errors import BundleError, CohortError, SettingsError
 from resight.evaluation import (
     BudgetPoint,
     Budgets,
     Calibration,
+    Conformal,
+    GroupRule,
     LabelCalibration,
     OperatingPoint,
     OperatingRule,
@@ -313,3 +316,28 @@ def test_budgets_of_other_exits_do_not_fit_a_manifest(tmp_path: Path, make_manif
     manifest = load_bundle(adaptive_bundle(tmp_path / "bundle", make_manifest)).manifest
     with pytest.raises(ValueError, match="budgets of one network with the exits that it has"):
         make_manifest(budgets=manifest.budgets)
+
+
+def test_a_set_is_made_by_the_thresholds_of_the_images_group(
+    tmp_path: Path, make_classifier, make_manifest, calibration: Calibration, pictures: list[Path]
+) -> None:
+    nothing, everything = {"present": 1.0, "absent": 1.0}, {"present": 0.0, "absent": 0.0}
+    conformal = Conformal(
+        task="multilabel",
+        method="marginal",
+        coverage=0.9,
+        labels=[everything] * 2,
+        rule=GroupRule(by="sex"),
+        groups={"F": [nothing] * 2, "M": [everything | {"absent": 1.0}] * 2},
+    )
+    save_bundle(tmp_path / "bundle", make_classifier(), make_manifest(calibration=calibration, conformal=conformal))
+    predictor = Predictor.load(tmp_path / "bundle")
+    names = [path.name for path in pictures]
+    patients = pd.DataFrame({"image": names[:4], "sex": ["F", "M", "X", None]})
+    table = predictor.predict(pictures, table=patients).table.iloc[::2]
+    assert table["conformal"].tolist() == ["neither", "present", "either", "either", "either"]
+    assert table["conformal_group"].tolist() == ["F", "M", "", "", ""]
+    assert table["sex"].tolist()[:3] == ["F", "M", "X"]
+    assert predictor.predict(pictures[:1]).table["conformal"].tolist() == ["either"] * 2
+    with pytest.raises(CohortError, match="no column 'sex'"):
+        predictor.predict(pictures, table=patients[["image"]])

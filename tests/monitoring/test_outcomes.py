@@ -62,6 +62,13 @@ def test_a_reference_that_was_off_itself_is_no_drift(arrive: Arrive) -> None:
     assert monitor(reference, [arrive(7, 300, overconfident=1.5)]).outcomes.alarm.case is not None
 
 
+def test_bets_are_taken_against_the_far_end_of_what_the_reference_allows(arrive: Arrive) -> None:
+    incoming = arrive(8, 200, overconfident=0.8)
+    wide = {name: CalibrationReference(value=0.0, low=-0.8, high=0.8) for name in ("a", "b")}
+    assert watch_outcomes(CALIBRATED, incoming, alpha=0.01).alarm.case is not None
+    assert watch_outcomes(wide, incoming, alpha=0.01).alarm.case is None
+
+
 def test_outcomes_that_have_not_arrived_change_nothing(arrive: Arrive) -> None:
     incoming = arrive(4, 120, overconfident=1.5)
     whole = watch_outcomes(CALIBRATED, incoming, alpha=0.01)

@@ -61,3 +61,10 @@ def test_a_wider_spread_is_a_change(rng: np.random.Generator) -> None:
 def test_no_column_is_no_alarm() -> None:
     alarm, course = watch(pd.DataFrame({"x": [1.0]}), pd.DataFrame(index=range(3)), alpha=0.01)
     assert (alarm.case, course.tolist()) == (None, [1.0, 1.0, 1.0])
+
+
+def test_a_bet_that_has_lost_can_win_later() -> None:
+    """Long wins to one side leave the opposite bet poor; what is spread anew lets it follow a turn soon."""
+    capital = jumper(np.concatenate([np.full(60, 0.9), np.full(60, 0.1)]))
+    assert capital[59] > 1e6
+    assert capital[-1] > capital[59]

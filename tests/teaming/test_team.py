@@ -69,6 +69,14 @@ def test_bands_keep_the_sensitivity_they_were_asked_for(study) -> None:
     assert [band["action"] for band in cautious.chosen["bands"]] == ["model says negative", "people read"]
 
 
+def test_bands_that_overlap_leave_ruling_out_alone(study) -> None:
+    """Where few positives must be kept and few negatives left below, the upper end lies below the lower one."""
+    result = judged(study, "band", rule_out_sensitivity=0.3, rule_in_specificity=0.05)
+    assert [band["action"] for band in result.chosen["bands"]] == ["model says negative", "people read"]
+    starts = [band["from"] for band in result.chosen["bands"]]
+    assert starts == sorted(starts)
+
+
 def test_a_second_reader_needs_fewer_than_two_readings(study) -> None:
     result = judged(study, "second_reader")
     assert 1 < result.readings.value < 2
